@@ -1,1 +1,37 @@
-//! Stub.
+//! The gate's rules: attempts, verdicts, the ledger of waits and bans, and the
+//! order in which they apply.
+//!
+//! This crate decides and remembers; it does nothing else. It knows no clock
+//! (time is a parameter, see [`Clock`]), no thread pool, no socket, no file and
+//! no WebAssembly. The server, the test harness and every other front end
+//! drive this same gate, so what a test in virtual time proves is what runs.
+//!
+//! Rule numbers in comments refer to `RULES.md` beside this crate's manifest.
+
+#![forbid(unsafe_code)]
+
+pub mod event;
+pub mod gate;
+pub mod judge;
+pub mod memory;
+pub mod ruleset;
+pub mod source;
+pub mod store;
+pub mod time;
+pub mod turnstile;
+pub mod verdict;
+pub mod verified;
+
+mod sync;
+
+pub use event::{Attempt, Attribute, ClientId, Event, IdTooLong, Outcome, Request};
+//pub use gate::{Admitted, Gate, Judged, Order, Passage, Refusal};
+pub use judge::{Denied, Interest, Judge, Judgement, Kept, Kind, StateFormat, SubjectBy};
+//pub use memory::{Capacity, MemoryStore};
+pub use ruleset::{Limits, Policy, Ruleset};
+pub use source::{Source, SourceRules};
+pub use store::{Placed, Store, Subject, Table};
+pub use time::{Clock, Timestamp, VirtualClock};
+//pub use turnstile::{Turn, Turnstile};
+pub use verdict::{BanOrder, Keep, Kept as KeptState, Reason, StateBytes, Verdict, WaitOrder};
+//pub use verified::VerifiedPairs;
