@@ -1,1 +1,14 @@
-//! Stub.
+//! The program `portcullis`: configuration, the gate's wiring, HTTP, and the command line.
+
+#![forbid(unsafe_code)]
+
+pub mod auth;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod counters;
+pub mod gatekeeper;
+pub mod http;
+pub mod log;
+pub mod setup;
+pub mod swap;
