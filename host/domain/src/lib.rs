@@ -25,13 +25,13 @@ pub mod verified;
 mod sync;
 
 pub use event::{Attempt, Attribute, ClientId, Event, IdTooLong, Outcome, Request};
-//pub use gate::{Admitted, Gate, Judged, Order, Passage, Refusal};
+pub use gate::{Admission, Admitted, Enforced, Finished, Gate, Judged, Order, Passage, Refusal};
 pub use judge::{Denied, Interest, Judge, Judgement, Kept, Kind, StateFormat, SubjectBy};
-//pub use memory::{Capacity, MemoryStore};
+pub use memory::{Capacity, MemoryStore};
 pub use ruleset::{Limits, Policy, Ruleset};
 pub use source::{Source, SourceRules};
 pub use store::{Placed, Store, Subject, Table};
 pub use time::{Clock, Timestamp, VirtualClock};
-//pub use turnstile::{Turn, Turnstile};
+pub use turnstile::{Turn, Turnstile};
 pub use verdict::{BanOrder, Keep, Kept as KeptState, Reason, StateBytes, Verdict, WaitOrder};
-//pub use verified::VerifiedPairs;
+pub use verified::VerifiedPairs;

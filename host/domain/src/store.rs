@@ -1,7 +1,7 @@
 //! Where waits, bans and kept state live.
 //!
 //! The gate speaks to a [`Store`]; this crate brings the one in memory
-//! ([`crate::MemoryStore`]). A store never judges and never reads a clock.
+//! ([`crate::MemoryStore`]). A store never judges, and time comes to it from outside.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use crate::event::{ClientId, Event};
 use crate::judge::{Kept, StateFormat, SubjectBy};
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 use crate::verdict::Keep;
 
 /// Whom state is kept about, and who waits.
@@ -75,17 +75,17 @@ pub trait Store: Send + Sync {
 pub trait Table: Send + Sync {
     /// Runs `judge` while nobody else holds that subject in this table: read,
     /// judge and commit are one step (rule 16). It blocks only callers with the
-    /// same subject, and no lock of the map is held while `judge` runs.
-    fn hold(&self, subject: &Subject, judge: &mut dyn FnMut(&mut dyn Held));
+    /// same subject, and no lock of the map is held while `judge` runs. The
+    /// time is taken from `clock` once the subject is held, so that a subject's
+    /// time never goes back.
+    fn hold(&self, subject: &Subject, clock: &dyn Clock, judge: &mut dyn FnMut(Timestamp, &mut dyn Held));
 }
 
 /// A subject that is held: its state can be read and changed.
 pub trait Held: Kept {
-    /// Tells the time at which states are read and kept. Called once, first.
-    fn at(&mut self, now: Timestamp);
-
     /// Keeps, forgets or leaves what is kept under `format`, an index into the
-    /// formats that the table was asked for with.
+    /// formats that the table was asked for with. It counts when the subject is
+    /// let go; of several calls the last one holds.
     fn keep(&mut self, format: usize, keep: Keep);
 
     /// The held state as a judge may see it.

@@ -39,7 +39,8 @@ mod imp {
 
 #[cfg(not(loom))]
 mod imp {
-    pub(crate) use parking_lot::{Mutex, MutexGuard};
+    pub(crate) use parking_lot::Mutex;
+    use parking_lot::MutexGuard;
 
     #[derive(Debug)]
     pub(crate) struct Condvar(parking_lot::Condvar);
@@ -60,4 +61,4 @@ mod imp {
     }
 }
 
-pub(crate) use imp::{Condvar, Mutex, MutexGuard};
+pub(crate) use imp::{Condvar, Mutex};

@@ -1,0 +1,187 @@
+//! Kept state, and the one place that makes "read, judge, commit" one step.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use indexmap::Equivalent;
+use smallvec::SmallVec;
+
+use super::{BoundedMap, Shards};
+use crate::judge::{Kept, StateFormat};
+use crate::store::{Held, Subject, Table};
+use crate::sync::{Condvar, Mutex};
+use crate::time::{Clock, Timestamp};
+use crate::verdict::{Keep, StateBytes};
+
+/// A state format's number within one policy: two bytes an entry instead of a name.
+type FormatNumber = u16;
+
+#[derive(PartialEq, Eq)]
+struct Key {
+    subject: Subject,
+    format: FormatNumber,
+}
+
+/// A [`Key`] whose subject is borrowed, for look-ups.
+struct KeyRef<'a> {
+    subject: &'a Subject,
+    format: FormatNumber,
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        KeyRef { subject: &self.subject, format: self.format }.hash(state);
+    }
+}
+
+impl Hash for KeyRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.subject.hash(state);
+        self.format.hash(state);
+    }
+}
+
+impl Equivalent<Key> for KeyRef<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.format == key.format && *self.subject == key.subject
+    }
+}
+
+struct Shard {
+    kept: BoundedMap<Key, StateBytes>,
+    /// Subjects that are held now: at most one per calling thread.
+    held: SmallVec<[Subject; 2]>,
+    /// Callers that wait for one of them.
+    waiting: usize,
+}
+
+/// The states of one policy, under every format it ever had.
+pub(crate) struct States {
+    shards: Shards<Shard>,
+    /// Rung once for whoever waits in a shard; as many as there are shards.
+    released: Box<[Condvar]>,
+    formats: Mutex<Vec<StateFormat>>,
+}
+
+impl States {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let make = |capacity| Shard { kept: BoundedMap::new(capacity), held: SmallVec::new(), waiting: 0 };
+        let shards = Shards::new(capacity, make);
+        let released = shards.iter().map(|_| Condvar::new()).collect();
+        Self { shards, released, formats: Mutex::new(Vec::new()) }
+    }
+
+    pub(crate) fn sweep(&self, now: Timestamp) {
+        for shard in self.shards.iter() {
+            shard.lock().kept.sweep(now);
+        }
+    }
+
+    fn number(&self, format: &StateFormat) -> FormatNumber {
+        let mut formats = self.formats.lock();
+        let index = formats.iter().position(|known| known == format).unwrap_or_else(|| {
+            formats.push(format.clone());
+            formats.len() - 1
+        });
+        // Only an operator adds formats, one per swap: the number never runs out.
+        FormatNumber::try_from(index).unwrap_or(FormatNumber::MAX)
+    }
+}
+
+/// A policy's states together with the formats that its judge speaks.
+pub(crate) struct StatesTable {
+    states: Arc<States>,
+    formats: SmallVec<[FormatNumber; 2]>,
+}
+
+impl StatesTable {
+    pub(crate) fn new(states: Arc<States>, formats: &[StateFormat]) -> Self {
+        let formats = formats.iter().map(|format| states.number(format)).collect();
+        Self { states, formats }
+    }
+}
+
+impl Table for StatesTable {
+    fn hold(&self, subject: &Subject, clock: &dyn Clock, judge: &mut dyn FnMut(Timestamp, &mut dyn Held)) {
+        let index = self.states.shards.index(subject);
+        let released = &self.states.released[index];
+        let lock = self.states.shards.at(index);
+        let mut shard = lock.lock();
+        while shard.held.contains(subject) {
+            shard.waiting += 1;
+            shard = released.wait(shard);
+            shard.waiting -= 1;
+        }
+        let now = clock.now();
+        let own = self.formats.first().and_then(|&format| shard.read(subject, format, now));
+        shard.held.push(subject.clone());
+        drop(shard);
+        // Its drop commits and releases, whatever happens inside.
+        let mut holding = Holding { lock, released, subject, formats: &self.formats, now, own, pending: None };
+        judge(now, &mut holding);
+    }
+}
+
+impl Shard {
+    fn read(&mut self, subject: &Subject, format: FormatNumber, now: Timestamp) -> Option<StateBytes> {
+        self.kept.get(&KeyRef { subject, format }, now).cloned()
+    }
+
+    fn commit(&mut self, subject: &Subject, format: FormatNumber, keep: Keep, now: Timestamp) {
+        match keep {
+            Keep::Unchanged => {}
+            Keep::Forget => self.kept.remove(&KeyRef { subject, format }),
+            Keep::Put(kept) => {
+                let expires = kept.ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl));
+                self.kept.insert(Key { subject: subject.clone(), format }, kept.data, expires, now);
+            }
+        }
+    }
+}
+
+struct Holding<'a> {
+    lock: &'a Mutex<Shard>,
+    released: &'a Condvar,
+    subject: &'a Subject,
+    formats: &'a [FormatNumber],
+    now: Timestamp,
+    /// What is kept under the judge's own format, read when the subject was taken.
+    own: Option<StateBytes>,
+    pending: Option<(FormatNumber, Keep)>,
+}
+
+impl Kept for Holding<'_> {
+    fn read(&self, format: usize) -> Option<StateBytes> {
+        match format {
+            0 => self.own.clone(),
+            other => self.lock.lock().read(self.subject, *self.formats.get(other)?, self.now),
+        }
+    }
+}
+
+impl Held for Holding<'_> {
+    fn keep(&mut self, format: usize, keep: Keep) {
+        self.pending = self.formats.get(format).map(|&number| (number, keep));
+    }
+
+    fn as_kept(&self) -> &dyn Kept {
+        self
+    }
+}
+
+impl Drop for Holding<'_> {
+    fn drop(&mut self) {
+        let mut shard = self.lock.lock();
+        if let Some((format, keep)) = self.pending.take() {
+            shard.commit(self.subject, format, keep, self.now);
+        }
+        if let Some(index) = shard.held.iter().position(|held| held == self.subject) {
+            shard.held.swap_remove(index);
+        }
+        let someone_waits = shard.waiting > 0;
+        drop(shard);
+        if someone_waits {
+            self.released.notify_all();
+        }
+    }
+}
