@@ -1,0 +1,129 @@
+//! Every schedule of the places where the gate locks, explored by loom.
+//!
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p portcullis-domain --test schedules --release`;
+//! without that flag this file is empty.
+#![cfg(loom)]
+#![allow(clippy::unwrap_used, reason = "a broken test stops")]
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use loom::future::block_on;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+use portcullis_domain::*;
+
+fn subject(id: &str) -> Subject {
+    Subject::Id(ClientId::new(id).unwrap())
+}
+
+fn clock() -> VirtualClock {
+    VirtualClock::new(Timestamp::from_millis(1))
+}
+
+fn count_once(table: &dyn Table, subject: &Subject, inside: Option<&AtomicUsize>) {
+    table.hold(subject, &clock(), &mut |_, held| {
+        if let Some(inside) = inside {
+            assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two hold one subject");
+        }
+        let count = held.as_kept().read(0).map_or(0, |bytes| bytes[0]);
+        held.keep(0, Keep::Put(KeptState { data: StateBytes::from_slice(&[count + 1]), ttl: None }));
+        if let Some(inside) = inside {
+            inside.fetch_sub(1, Ordering::SeqCst);
+        }
+    });
+}
+
+#[test]
+fn rule_16_read_judge_and_commit_are_one_step_per_subject() {
+    loom::model(|| {
+        let store = MemoryStore::new(Capacity { states: 8, waits: 8, bans: 8 });
+        let table = store.table("ban", &[StateFormat::new("count/1")]);
+        let inside = loom::sync::Arc::new(AtomicUsize::new(0));
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let (table, inside) = (Arc::clone(&table), inside.clone());
+                thread::spawn(move || count_once(&*table, &subject("abc"), Some(&inside)))
+            })
+            .collect();
+        // Somebody else's state in the same shard is neither in the way nor touched.
+        count_once(&*table, &subject("other"), None);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        let mut seen = (0, 0);
+        table.hold(&subject("abc"), &clock(), &mut |_, held| seen.0 = held.as_kept().read(0).unwrap()[0]);
+        table.hold(&subject("other"), &clock(), &mut |_, held| seen.1 = held.as_kept().read(0).unwrap()[0]);
+        assert_eq!(seen, (2, 1));
+    });
+}
+
+#[test]
+fn rule_12_one_turn_per_id_and_nobody_is_forgotten() {
+    loom::model(|| {
+        let turnstile = Arc::new(Turnstile::new(4));
+        let inside = loom::sync::Arc::new(AtomicUsize::new(0));
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                let (turnstile, inside) = (Arc::clone(&turnstile), inside.clone());
+                thread::spawn(move || one_turn(&turnstile, &inside))
+            })
+            .collect();
+        one_turn(&turnstile, &inside);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(turnstile.is_idle());
+    });
+}
+
+fn one_turn(turnstile: &Arc<Turnstile>, inside: &AtomicUsize) {
+    let id = ClientId::new("abc").unwrap();
+    let turn = block_on(turnstile.enter(Some(&id), "203.0.113.7/32".parse().unwrap()).unwrap());
+    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two turns at one id");
+    inside.fetch_sub(1, Ordering::SeqCst);
+    drop(turn);
+}
+
+#[test]
+fn rule_12_who_gives_up_while_being_let_in_passes_the_turn_on() {
+    loom::model(|| {
+        let turnstile = Arc::new(Turnstile::new(1));
+        let id = ClientId::new("abc").unwrap();
+        let source = "203.0.113.7/32".parse().unwrap();
+        let Poll::Ready(turn) =
+            pin!(turnstile.enter(Some(&id), source).unwrap()).as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        else {
+            unreachable!("free")
+        };
+        let gives_up = turnstile.enter(Some(&id), source).unwrap();
+        let stays = turnstile.enter(Some(&id), source).unwrap();
+        let leaving = thread::spawn(move || drop(gives_up));
+        let releasing = thread::spawn(move || drop(turn));
+        drop(block_on(stays));
+        leaving.join().unwrap();
+        releasing.join().unwrap();
+        assert!(turnstile.is_idle());
+    });
+}
+
+#[test]
+fn rule_8_what_was_checked_against_old_credentials_is_never_remembered() {
+    loom::model(|| {
+        let pairs = loom::sync::Arc::new(VerifiedPairs::new([7; 32]));
+        let id = ClientId::new("abc").unwrap();
+        let source = "203.0.113.7/32".parse().unwrap();
+        let now = Timestamp::from_millis(1);
+        let era = pairs.era();
+        let reloading = {
+            let pairs = pairs.clone();
+            thread::spawn(move || pairs.forget_all())
+        };
+        pairs.remember(&id, source, b"old", now, Duration::from_secs(300), era);
+        reloading.join().unwrap();
+        assert!(!pairs.recognises(&id, source, b"old", now));
+    });
+}
