@@ -1,2 +1,147 @@
-//! Stub.
-fn main() {}
+//! Builds the plugins that are checked in, and verifies that what is checked in is
+//! what their sources say. It knows nothing of the host.
+//!
+//! `build` compiles the guests, makes components of them, checks each one and writes
+//! them with `bundle.toml`: sizes, digests and the toolchain. `verify` compares the
+//! files with `bundle.toml`, and then with a fresh build by that very toolchain.
+
+mod component;
+mod debian;
+mod guests;
+mod manifest;
+mod toolchain;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use crate::guests::{GUESTS, Guest};
+use crate::manifest::{Entry, Manifest, sha256};
+use crate::toolchain::Toolchain;
+
+const USAGE: &str = "usage: portcullis-bundler build [--upgrade] | verify
+
+build    rebuild every checked-in plugin and bundle.toml
+         --upgrade takes the newest toolchain instead of the one that bundle.toml names
+verify   compare the checked-in plugins with bundle.toml and with a fresh build";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments.as_slice() {
+        ["build"] => build(false),
+        ["build", "--upgrade"] => build(true),
+        ["verify"] => verify(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("error: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build(upgrade: bool) -> Result<()> {
+    let workspace = workspace()?;
+    let named = if upgrade { None } else { Manifest::read(&workspace).ok() };
+    let toolchain = Toolchain::discover(&workspace, named.as_ref().map(|named| &named.toolchain))?;
+    println!("toolchain: {}", toolchain.summary());
+    let built = compile(&workspace, &toolchain, &workspace.join("target/guests"))?;
+    let mut entries = Vec::with_capacity(built.len());
+    for (guest, component) in built {
+        let path = guest.path(&workspace);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("can't make {folder:?}"))?;
+        }
+        std::fs::write(&path, &component).with_context(|| format!("can't write {path:?}"))?;
+        let entry = Entry::of(guest, &component);
+        println!("{:>7} bytes  {}  {}", entry.size, entry.sha256, entry.file);
+        entries.push(entry);
+    }
+    Manifest { toolchain: toolchain.names(), plugins: entries }.write(&workspace)
+}
+
+fn verify() -> Result<()> {
+    let workspace = workspace()?;
+    let manifest = Manifest::read(&workspace)?;
+    check_files(&workspace, &manifest)?;
+    println!("digests: {} files are what bundle.toml says", manifest.plugins.len());
+    let toolchain = match Toolchain::exactly(&workspace, &manifest.toolchain) {
+        Ok(toolchain) => toolchain,
+        Err(why) => {
+            println!("not verified: toolchain not available ({why:#})");
+            return Ok(());
+        }
+    };
+    // From nothing: what an earlier build left behind proves nothing.
+    let target = workspace.join("target/guests-verify");
+    if target.exists() {
+        std::fs::remove_dir_all(&target).with_context(|| format!("can't clear {target:?}"))?;
+    }
+    let mut differing = Vec::new();
+    for (guest, component) in compile(&workspace, &toolchain, &target)? {
+        let rebuilt = Entry::of(guest, &component);
+        if !manifest.plugins.contains(&rebuilt) {
+            differing.push(rebuilt.file);
+        }
+    }
+    if !differing.is_empty() {
+        bail!("built from the sources, these differ: {}", differing.join(", "));
+    }
+    println!("verified: a fresh build by {} gives the same bytes", toolchain.summary());
+    Ok(())
+}
+
+/// The files against `bundle.toml`, which must list exactly the plugins that there are.
+fn check_files(workspace: &Path, manifest: &Manifest) -> Result<()> {
+    for guest in GUESTS {
+        if !manifest.plugins.iter().any(|entry| entry.file == guest.file) {
+            bail!("bundle.toml doesn't list {}", guest.file);
+        }
+    }
+    for entry in &manifest.plugins {
+        if !GUESTS.iter().any(|guest| guest.file == entry.file) {
+            bail!("bundle.toml lists {}, which is no plugin of ours", entry.file);
+        }
+        let path = workspace.join("plugins").join(&entry.file);
+        let bytes = std::fs::read(&path).with_context(|| format!("can't read {path:?}"))?;
+        let found = sha256(&bytes);
+        if found != entry.sha256 {
+            bail!("{} has digest {found}, bundle.toml says {}", entry.file, entry.sha256);
+        }
+    }
+    Ok(())
+}
+
+/// Compiles every guest and makes checked components of them.
+fn compile(
+    workspace: &Path,
+    toolchain: &Toolchain,
+    target: &Path,
+) -> Result<Vec<(&'static Guest, Vec<u8>)>> {
+    let modules = toolchain.compile(workspace, target, GUESTS)?;
+    GUESTS
+        .iter()
+        .map(|guest| {
+            let path = modules.join(guest.module());
+            let module = std::fs::read(&path).with_context(|| format!("can't read {path:?}"))?;
+            let component =
+                component::encode(&module).with_context(|| format!("encoding {}", guest.file))?;
+            component::check(&component, guest).with_context(|| guest.file.to_owned())?;
+            Ok((guest, component))
+        })
+        .collect()
+}
+
+/// The folder that holds `wit/policy.wit`, from the current one upwards.
+fn workspace() -> Result<PathBuf> {
+    let start = std::env::current_dir().context("no current folder")?;
+    let root = start.ancestors().find(|folder| folder.join("wit/policy.wit").is_file());
+    root.map(Path::to_owned).context("run this inside the workspace: no wit/policy.wit above")
+}

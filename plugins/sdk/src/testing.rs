@@ -1,0 +1,1 @@
+//! For an author's native tests.
