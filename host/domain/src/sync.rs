@@ -3,6 +3,7 @@
 #[cfg(loom)]
 mod imp {
     use loom::sync;
+    pub(crate) use loom::sync::atomic::AtomicU64;
 
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(sync::Mutex<T>);
@@ -41,6 +42,7 @@ mod imp {
 mod imp {
     pub(crate) use parking_lot::Mutex;
     use parking_lot::MutexGuard;
+    pub(crate) use std::sync::atomic::AtomicU64;
 
     #[derive(Debug)]
     pub(crate) struct Condvar(parking_lot::Condvar);
@@ -61,4 +63,4 @@ mod imp {
     }
 }
 
-pub(crate) use imp::{Condvar, Mutex};
+pub(crate) use imp::{AtomicU64, Condvar, Mutex};

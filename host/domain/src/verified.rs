@@ -4,7 +4,7 @@
 //! kept is a keyed hash whose key never leaves this process: from a dump of the
 //! map alone no secret can be guessed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hmac::{Hmac, Mac};
@@ -14,9 +14,10 @@ use subtle::ConstantTimeEq;
 
 use crate::event::ClientId;
 use crate::memory::{BoundedMap, Shards};
+use crate::sync::AtomicU64;
 use crate::time::Timestamp;
 
-/// Pairs remembered at most.
+/// Pairs that a gate remembers at most.
 const CAPACITY: usize = 100_000;
 
 type Tag = [u8; 32];
@@ -40,10 +41,16 @@ impl VerifiedPairs {
     /// Nothing remembered yet; `key` is random and of this process alone.
     #[must_use]
     pub fn new(key: [u8; 32]) -> Self {
+        Self::with_capacity(key, CAPACITY)
+    }
+
+    /// The same for so many pairs at most.
+    #[must_use]
+    pub fn with_capacity(key: [u8; 32], pairs: usize) -> Self {
         // HMAC's key is one block of its hash, a shorter one padded with zeros (RFC 2104).
         let mut block = [0; 64];
         block[..key.len()].copy_from_slice(&key);
-        Self { keyed: Hmac::new(&block.into()), pairs: Shards::new(CAPACITY, BoundedMap::new), era: AtomicU64::new(0) }
+        Self { keyed: Hmac::new(&block.into()), pairs: Shards::new(pairs, BoundedMap::new), era: AtomicU64::new(0) }
     }
 
     /// Whether this very pair succeeded from here within its time. Any other

@@ -16,6 +16,13 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use portcullis_domain::*;
 
+/// All schedules with up to three preemptions: where races of this size show.
+fn explore(check: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(check);
+}
+
 fn subject(id: &str) -> Subject {
     Subject::Id(ClientId::new(id).unwrap())
 }
@@ -39,7 +46,7 @@ fn count_once(table: &dyn Table, subject: &Subject, inside: Option<&AtomicUsize>
 
 #[test]
 fn rule_16_read_judge_and_commit_are_one_step_per_subject() {
-    loom::model(|| {
+    explore(|| {
         let store = MemoryStore::new(Capacity { states: 8, waits: 8, bans: 8 });
         let table = store.table("ban", &[StateFormat::new("count/1")]);
         let inside = loom::sync::Arc::new(AtomicUsize::new(0));
@@ -63,7 +70,7 @@ fn rule_16_read_judge_and_commit_are_one_step_per_subject() {
 
 #[test]
 fn rule_12_one_turn_per_id_and_nobody_is_forgotten() {
-    loom::model(|| {
+    explore(|| {
         let turnstile = Arc::new(Turnstile::new(4));
         let inside = loom::sync::Arc::new(AtomicUsize::new(0));
         let threads: Vec<_> = (0..2)
@@ -90,7 +97,7 @@ fn one_turn(turnstile: &Arc<Turnstile>, inside: &AtomicUsize) {
 
 #[test]
 fn rule_12_who_gives_up_while_being_let_in_passes_the_turn_on() {
-    loom::model(|| {
+    explore(|| {
         let turnstile = Arc::new(Turnstile::new(1));
         let id = ClientId::new("abc").unwrap();
         let source = "203.0.113.7/32".parse().unwrap();
@@ -112,8 +119,8 @@ fn rule_12_who_gives_up_while_being_let_in_passes_the_turn_on() {
 
 #[test]
 fn rule_8_what_was_checked_against_old_credentials_is_never_remembered() {
-    loom::model(|| {
-        let pairs = loom::sync::Arc::new(VerifiedPairs::new([7; 32]));
+    explore(|| {
+        let pairs = loom::sync::Arc::new(VerifiedPairs::with_capacity([7; 32], 8));
         let id = ClientId::new("abc").unwrap();
         let source = "203.0.113.7/32".parse().unwrap();
         let now = Timestamp::from_millis(1);
