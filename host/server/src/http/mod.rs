@@ -1,1 +1,37 @@
-//! Stub.
+//! The HTTP transport: connections in, requests out to the upstream, and
+//! nothing leaves before whoever is asked has seen the response's head. It must
+//! not know policies, authentication or the gate: it sees their work as a
+//! [`Service`].
+//!
+//! A worker per core, each with its own runtime, listeners and upstream
+//! connections: on a request's way nothing is shared between threads.
+
+mod body;
+mod cap;
+mod collect;
+mod connection;
+pub mod headers;
+mod listen;
+mod options;
+mod pool;
+pub mod proxy;
+mod reply;
+mod serve;
+mod service;
+mod tunnel;
+mod upstream;
+mod vet;
+mod wire;
+mod worker;
+
+pub use body::{Body, BodyError};
+pub use cap::{ConnectionCap, ConnectionSlot};
+pub use collect::{CollectError, read_bounded, resend};
+pub use connection::Connection;
+pub use listen::fit_open_files;
+pub use options::HttpOptions;
+pub use reply::{Form, Reply, Status};
+pub use serve::{Handle, ServeError, ServeOptions, WorkerPanicked, serve};
+pub use service::{Refusal, Service};
+pub use tunnel::Tunnels;
+pub use upstream::{ClientBodyFault, Upstream, UpstreamError, UpstreamUrlError};

@@ -1,0 +1,141 @@
+//! Starting and ending the workers. It must not know what they serve.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::cap::ConnectionCap;
+use super::listen;
+use super::options::HttpOptions;
+use super::service::Service;
+use super::worker::Worker;
+
+/// Where and how to serve.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Addresses to listen on; port 0 takes a free one.
+    pub addresses: Vec<SocketAddr>,
+    /// Threads, each with a runtime of its own; 0 is one per core.
+    pub workers: usize,
+    /// What its threads are called, a number appended.
+    pub name: String,
+    /// Timeouts and bounds.
+    pub http: HttpOptions,
+    /// How many connections there may be. [`listen::fit_open_files`] says what the system allows.
+    pub cap: ConnectionCap,
+}
+
+impl ServeOptions {
+    /// One worker per core on `addresses`, with a cap fitted to what the system allows.
+    #[must_use]
+    pub fn new(addresses: Vec<SocketAddr>, http: HttpOptions) -> Self {
+        let cap = ConnectionCap::new(listen::fit_open_files(http.max_connections));
+        Self { addresses, workers: 0, name: "http".to_owned(), http, cap }
+    }
+}
+
+/// Why serving couldn't begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// There is nothing to listen on.
+    #[error("no address to listen on")]
+    NoAddress,
+    /// An address can't be listened on.
+    #[error("can't listen on {addresses:?}: {source}")]
+    Listen {
+        /// All that were asked for.
+        addresses: Vec<SocketAddr>,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A worker can't be started.
+    #[error("can't start a worker: {0}")]
+    Worker(#[source] io::Error),
+}
+
+/// Serves in the background until the handle is drained or dropped. All
+/// addresses are bound when this returns.
+///
+/// # Errors
+/// If an address can't be bound or a thread not started; nothing is served then.
+pub fn serve<S: Service>(options: ServeOptions, service: Arc<S>) -> Result<Handle, ServeError> {
+    let ServeOptions { addresses, workers, name, http, cap } = options;
+    if addresses.is_empty() {
+        return Err(ServeError::NoAddress);
+    }
+    let workers = match workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        asked => asked,
+    };
+    let (bound, listeners) =
+        listen::bind(&addresses, workers).map_err(|source| ServeError::Listen { addresses, source })?;
+    let (drain, drained) = watch::channel(None);
+    let mut threads = Vec::with_capacity(workers);
+    for (number, listeners) in listeners.into_iter().enumerate() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(ServeError::Worker)?;
+        let worker = Arc::new(Worker::new(Arc::clone(&service), http.clone(), cap.clone()));
+        let drained = drained.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("{name}-{number}"))
+            .spawn(move || runtime.block_on(worker.run(listeners, drained)))
+            .map_err(ServeError::Worker)?;
+        threads.push(thread);
+    }
+    Ok(Handle { addresses: bound, cap, drain, threads })
+}
+
+/// The workers at work. Dropped, they stop at once.
+#[derive(Debug)]
+#[must_use = "dropping it stops the workers"]
+pub struct Handle {
+    addresses: Vec<SocketAddr>,
+    cap: ConnectionCap,
+    drain: watch::Sender<Option<Duration>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// What is listened on, with the ports that port 0 became.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Client connections at this moment, tunnels included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.cap.used()
+    }
+
+    /// Begins the end: no new connections, kept-alive ones closed, requests
+    /// under way finished within `timeout` and then cut, tunnels closed last.
+    /// Returns at once; [`Handle::join`] waits.
+    pub fn drain(&self, timeout: Duration) {
+        self.drain.send_if_modified(|told| told.replace(timeout).is_none());
+    }
+
+    /// Waits for the workers to end.
+    ///
+    /// # Errors
+    /// If one panicked; the others have ended too.
+    pub fn join(mut self) -> Result<(), WorkerPanicked> {
+        let mut panicked = false;
+        for thread in self.threads.drain(..) {
+            panicked |= thread.join().is_err();
+        }
+        if panicked { Err(WorkerPanicked) } else { Ok(()) }
+    }
+}
+
+/// A worker ended by a panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a worker panicked")]
+pub struct WorkerPanicked;

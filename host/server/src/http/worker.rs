@@ -1,0 +1,308 @@
+//! One worker: a thread with a runtime, listeners and upstream connections of
+//! its own, that shares nothing with the others on a request's way. It must not
+//! know what is answered.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::body::Body;
+use super::cap::ConnectionCap;
+use super::connection::{Clock, Connection, Limits};
+use super::options::HttpOptions;
+use super::pool;
+use super::reply::{Form, Status};
+use super::service::{Refusal, Service};
+use super::vet::vet;
+use super::wire::{Protocol, Wire};
+
+/// What a connection over the cap is told, if its socket takes that at once.
+const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 24\r\n\r\n503 Service Unavailable\n";
+
+/// Resets that an HTTP/2 client may have outstanding before its connection is closed (rapid reset).
+const H2_PENDING_RESETS_MAX: usize = 20;
+const H2_LOCAL_RESETS_MAX: usize = 256;
+const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
+const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a failing accept waits before the next: without descriptors it would spin.
+const ACCEPT_BACKOFF_MIN: Duration = Duration::from_millis(5);
+const ACCEPT_BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// What a drain leaves for connections that have been told to go.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
+
+/// All that a worker and its connections share.
+pub(super) struct Worker<S> {
+    service: Arc<S>,
+    options: HttpOptions,
+    cap: ConnectionCap,
+    h1: http1::Builder,
+    h2: http2::Builder<TokioExecutor>,
+    clock: Arc<Clock>,
+    /// Connections in conversation, for the sweep; those gone are cleared away by it.
+    connections: Mutex<Vec<Weak<Connection>>>,
+    live: AtomicUsize,
+    emptied: Notify,
+}
+
+impl<S: Service> Worker<S> {
+    pub(super) fn new(service: Arc<S>, options: HttpOptions, cap: ConnectionCap) -> Self {
+        let mut h1 = http1::Builder::new();
+        h1.writev(false)
+            .half_close(false)
+            .max_headers(options.max_headers)
+            .max_header_size(options.max_header_bytes)
+            // Room for one head; hyper wants 8 KiB at least.
+            .max_buf_size(options.max_header_bytes.max(8 * 1024))
+            // The sweep keeps the time, at no cost per request.
+            .header_read_timeout(None);
+        let mut h2 = http2::Builder::new(TokioExecutor::new());
+        h2.timer(TokioTimer::new())
+            .max_concurrent_streams(options.h2_max_streams)
+            .max_header_list_size(u32::try_from(options.max_header_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(H2_PENDING_RESETS_MAX)
+            .max_local_error_reset_streams(H2_LOCAL_RESETS_MAX)
+            .keep_alive_interval(H2_PING_INTERVAL)
+            .keep_alive_timeout(H2_PING_TIMEOUT);
+        Self {
+            service,
+            options,
+            cap,
+            h1,
+            h2,
+            clock: Arc::default(),
+            connections: Mutex::default(),
+            live: AtomicUsize::new(0),
+            emptied: Notify::new(),
+        }
+    }
+
+    /// Serves until told to drain, or until nobody is left who could tell.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        listeners: Vec<StdListener>,
+        mut drain: watch::Receiver<Option<Duration>>,
+    ) {
+        let start = Instant::now();
+        let mut accepting = Vec::new();
+        for listener in listeners {
+            match TcpListener::from_std(listener) {
+                Ok(listener) => accepting.push(tokio::spawn(Arc::clone(&self).accept(listener, drain.clone()))),
+                Err(error) => tracing::error!(%error, "a listener can't be used"),
+            }
+        }
+        let mut ticks = tokio::time::interval(self.options.sweep_interval());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let limits = Limits::new(&self.options);
+        let timeout = loop {
+            tokio::select! {
+                _ = ticks.tick() => self.sweep(start, &limits),
+                told = drain.wait_for(Option::is_some) => break told.ok().and_then(|timeout| *timeout),
+            }
+        };
+        for accept in accepting {
+            let _ = accept.await;
+        }
+        let Some(timeout) = timeout else { return };
+        self.each(Connection::close_gracefully);
+        let last_answer = tokio::time::sleep(timeout);
+        tokio::pin!(last_answer);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => self.sweep(start, &limits),
+                () = self.empty() => return,
+                () = &mut last_answer => break,
+            }
+        }
+        self.each(Connection::cut);
+        let _ = tokio::time::timeout(LAST_MOMENT, self.empty()).await;
+        // What is left, tunnels among it, ends with the runtime.
+    }
+
+    fn sweep(&self, start: Instant, limits: &Limits) {
+        self.clock.advance_to(start.elapsed());
+        self.each(|connection| connection.sweep(limits));
+        pool::prune();
+    }
+
+    fn each(&self, act: impl Fn(&Connection)) {
+        self.connections.lock().retain(|connection| {
+            let connection = connection.upgrade();
+            connection.as_deref().map(&act).is_some()
+        });
+    }
+
+    async fn empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.live.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    async fn accept(self: Arc<Self>, listener: TcpListener, mut drain: watch::Receiver<Option<Duration>>) {
+        let mut backoff = ACCEPT_BACKOFF_MIN;
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = drain.wait_for(Option::is_some) => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    backoff = ACCEPT_BACKOFF_MIN;
+                    self.welcome(stream, peer);
+                }
+                Err(error) if concerns_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "can't accept connections, trying again in {backoff:?}");
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(ACCEPT_BACKOFF_MAX);
+                }
+            }
+        }
+        // Connections that the kernel has already made would be reset with the listener.
+        while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+            self.welcome(stream, peer);
+        }
+    }
+
+    fn welcome(self: &Arc<Self>, stream: TcpStream, peer: std::net::SocketAddr) {
+        let Some(slot) = self.cap.try_acquire() else {
+            let _ = stream.try_write(NO_ROOM);
+            self.service.refused(Refusal::TooManyConnections, None);
+            return;
+        };
+        // Both fail only on a socket that is already gone.
+        let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) else { return };
+        let connection = Arc::new(Connection::new(peer, local, Arc::clone(&self.clock), slot));
+        self.connections.lock().push(Arc::downgrade(&connection));
+        let live = Live::new(self);
+        tokio::spawn(async move {
+            live.worker.converse(stream, connection).await;
+        });
+    }
+
+    async fn converse(self: &Arc<Self>, stream: TcpStream, connection: Arc<Connection>) {
+        let detected = Wire::detect(stream, Arc::clone(&connection));
+        let Some(Ok(Some((protocol, wire)))) = until_told(detected, &connection, None).await else { return };
+        match protocol {
+            Protocol::Http1 => {
+                let handler = service_fn(|request| answer(self, &connection, request));
+                let conversation = self.h1.serve_connection(wire, handler).with_upgrades();
+                let _ = until_told(conversation, &connection, Some(|c| c.graceful_shutdown())).await;
+            }
+            Protocol::Http2 => {
+                connection.is_h2();
+                // Its requests are tasks of their own, which may outlive this one.
+                let shared = (Arc::clone(self), Arc::clone(&connection));
+                let handler = service_fn(move |request| {
+                    let (worker, connection) = shared.clone();
+                    async move { answer(&worker, &connection, request).await }
+                });
+                let conversation = self.h2.serve_connection(wire, handler);
+                let _ = until_told(conversation, &connection, Some(|c| c.graceful_shutdown())).await;
+            }
+        }
+    }
+}
+
+async fn answer<S: Service>(
+    worker: &Worker<S>,
+    connection: &Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let exchange = connection.begin();
+    let (parts, incoming) = request.into_parts();
+    let body = Body::from_client(incoming, worker.options.body_idle_timeout, &exchange);
+    let mut request = Request::from_parts(parts, body);
+    let response = match vet(&mut request) {
+        Ok(()) => worker.service.call(request, connection).await,
+        Err(reply) => {
+            let refusal = match reply.status() {
+                Status::MethodNotAllowed => Refusal::MethodNotAllowed,
+                _ => Refusal::BadRequest,
+            };
+            worker.service.refused(refusal, Some(connection));
+            reply.into_response(Form::of(request.method(), request.headers()))
+        }
+    };
+    Ok(response.map(|body| body.during(exchange)))
+}
+
+/// Runs a conversation until it ends, or the connection is to be cut. If it is
+/// to close gracefully, the conversation is told how; one that doesn't know how
+/// ends there.
+async fn until_told<F: Future>(
+    conversation: F,
+    connection: &Connection,
+    close: Option<fn(Pin<&mut F>)>,
+) -> Option<F::Output> {
+    let mut conversation = std::pin::pin!(conversation);
+    let mut watched = false;
+    let mut told = false;
+    std::future::poll_fn(|cx| {
+        if !watched {
+            // A task's waker stays the same.
+            connection.watched_by(cx);
+            watched = true;
+        }
+        if connection.is_cut() {
+            return std::task::Poll::Ready(None);
+        }
+        if connection.is_closing() && !told {
+            told = true;
+            match close {
+                Some(close) => close(conversation.as_mut()),
+                None => return std::task::Poll::Ready(None),
+            }
+        }
+        conversation.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// A connection in conversation: a drain waits for it.
+struct Live<S> {
+    worker: Arc<Worker<S>>,
+}
+
+impl<S> Live<S> {
+    fn new(worker: &Arc<Worker<S>>) -> Self {
+        worker.live.fetch_add(1, Ordering::AcqRel);
+        Self { worker: Arc::clone(worker) }
+    }
+}
+
+impl<S> Drop for Live<S> {
+    fn drop(&mut self) {
+        if self.worker.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.worker.emptied.notify_waiters();
+        }
+    }
+}
+
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
