@@ -1,0 +1,16 @@
+;; Wants a thousand attributes, whose names are all the same 64 KiB.
+(func (export "portcullis:policy/plugin@0.1.0#configure") (param i32 i32) (result i32)
+  (local $at i32)
+  (local.set $at (i32.const 8192))
+  (loop $on
+    (i32.store (local.get $at) (i32.const 65536))
+    (i32.store offset=4 (local.get $at) (i32.const 65536))
+    (local.set $at (i32.add (local.get $at) (i32.const 8)))
+    (br_if $on (i32.lt_u (local.get $at) (i32.const 16192))))
+  (memory.fill (i32.const 65536) (i32.const 97) (i32.const 65536))
+  (memory.fill (i32.const 600) (i32.const 0) (i32.const 24))
+  (i32.store (i32.const 612) (i32.const 8192))
+  (i32.store (i32.const 616) (i32.const 1000))
+  (i32.const 600))
+(func (export "portcullis:policy/ban@0.1.0#judge") (param i32) (result i32)
+  (call $pass))

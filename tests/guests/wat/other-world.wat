@@ -1,0 +1,2 @@
+;; A component, and no policy.
+(func (export "run"))

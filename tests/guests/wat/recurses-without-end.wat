@@ -1,0 +1,5 @@
+(func $deeper (param i32) (result i32)
+  (i32.add (i32.const 1) (call $deeper (i32.add (local.get 0) (i32.const 1)))))
+(func (export "portcullis:policy/ban@0.1.0#judge") (param i32) (result i32)
+  (drop (call $deeper (i32.const 0)))
+  (call $pass))
