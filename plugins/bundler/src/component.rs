@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use wit_component::{ComponentEncoder, DecodedWasm};
 use wit_parser::{Resolve, World, WorldItem, WorldKey};
 
@@ -13,7 +13,40 @@ const PACKAGE: &str = "portcullis:policy";
 const VERSION: &str = "0.1.0";
 
 pub(crate) fn encode(module: &[u8]) -> Result<Vec<u8>> {
-    ComponentEncoder::default().module(module)?.validate(true).encode()
+    let component = ComponentEncoder::default().module(module)?.validate(true).encode()?;
+    without_custom_sections(&component)
+}
+
+/// Drops the component's own custom sections, which hold names for debuggers.
+fn without_custom_sections(component: &[u8]) -> Result<Vec<u8>> {
+    const PREAMBLE_BYTES: usize = 8;
+    const CUSTOM: u8 = 0;
+    let (preamble, mut rest) =
+        component.split_at_checked(PREAMBLE_BYTES).context("shorter than its preamble")?;
+    let mut kept = preamble.to_owned();
+    while let [id, after_id @ ..] = rest {
+        let (size, after_size) = leb128(after_id).context("a section without its size")?;
+        let head_bytes = rest.len() - after_size.len();
+        let (section, after) =
+            rest.split_at_checked(head_bytes + size).context("a section is cut short")?;
+        if *id != CUSTOM {
+            kept.extend_from_slice(section);
+        }
+        rest = after;
+    }
+    Ok(kept)
+}
+
+/// An unsigned number and what follows it.
+fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut value = 0_usize;
+    for (index, byte) in bytes.iter().enumerate().take(5) {
+        value |= usize::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            return Some((value, &bytes[index + 1..]));
+        }
+    }
+    None
 }
 
 pub(crate) fn check(component: &[u8], guest: &Guest) -> Result<()> {

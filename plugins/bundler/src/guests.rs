@@ -16,7 +16,7 @@ pub(crate) struct Guest {
 }
 
 /// What the bundle promises: small enough to compile in a blink.
-const BUNDLE_SIZE_MAX: usize = 64 * 1024;
+const BUNDLE_SIZE_MAX: usize = 32 * 1024;
 
 /// All of them, the bundle first.
 pub(crate) const GUESTS: &[Guest] = &[

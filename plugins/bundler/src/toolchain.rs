@@ -117,6 +117,10 @@ impl Toolchain {
             }
             Self::Debian { linker, prefix, .. } => {
                 remaps.push((prefix.clone(), "/rust"));
+                // Cargo names what lies below the workspace from there.
+                if let Ok(relative) = prefix.strip_prefix(workspace) {
+                    remaps.push((relative.to_owned(), "/rust"));
+                }
                 let mut command = debian::command(prefix, "cargo");
                 command
                     .env("RUSTC", prefix.join("usr/bin/rustc"))

@@ -61,7 +61,7 @@ fn within_bound(maxretry: &u32) -> Result<(), String> {
     if *maxretry <= MAXRETRY_MAX {
         return Ok(());
     }
-    Err(format!("at most {MAXRETRY_MAX}"))
+    Err(text::joined(&["at most ", &text::integer(MAXRETRY_MAX.into())]))
 }
 
 fn path_patterns(patterns: &Vec<String>) -> Result<(), String> {
@@ -103,7 +103,10 @@ pub fn judge(settings: &Settings, request: &Request, hits: &mut Option<Hits>) ->
         // counts the last millisecond in.
         return pass().keep_for(settings.findtime.duration() + Duration::from_millis(1));
     }
-    ban(settings.bantime).because("scanner", format!("{limit} hits within {}.", settings.findtime))
+    let limit = text::integer(limit.into());
+    let window = settings.findtime.text();
+    ban(settings.bantime)
+        .because("scanner", text::joined(&[&limit, " hits within ", &window, "."]))
 }
 
 export!(name = "scanner", judge);

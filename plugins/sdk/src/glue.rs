@@ -10,6 +10,7 @@ use crate::interest::Interest;
 use crate::policy::{BanKind, Kind, Policy, ScannerKind, WaitKind};
 use crate::settings::Settings;
 use crate::state::{self, State};
+use crate::text::joined;
 use crate::verdict::{BanOrder, Reason, Verdict, WaitOrder, to_ms};
 
 pub use types::{
@@ -50,17 +51,20 @@ pub struct About {
 /// The answer of `describe`. A plugin of several kinds names all their formats, so
 /// that a change of any of them sets the old state aside.
 pub fn describe(about: &About, settings: Vec<SettingSpec>, formats: &[&str]) -> Description {
-    let mut distinct: Vec<&str> = Vec::with_capacity(formats.len());
-    for format in formats {
-        if !distinct.contains(format) {
-            distinct.push(format);
+    let mut state_format = String::new();
+    for (index, format) in formats.iter().enumerate() {
+        if !formats[..index].contains(format) {
+            if index > 0 {
+                state_format.push_str("+");
+            }
+            state_format.push_str(format);
         }
     }
     Description {
         name: about.name.to_owned(),
         version: about.version.to_owned(),
         doc: about.doc.to_owned(),
-        state_format: distinct.join("+"),
+        state_format,
         settings,
     }
 }
@@ -124,17 +128,19 @@ pub(crate) fn judge<K: Kind, Shape, P: Policy<K, Shape>>(
     let mut state = before.and_then(|bytes| match P::State::decode(bytes) {
         Ok(state) => Some(state),
         Err(why) => {
-            let message = format!(
-                "state of format {} can't be read, starting anew: {why}",
-                P::State::FORMAT
-            );
-            crate::log::warn(&message);
+            warn_of_state(P::State::FORMAT, &why);
             None
         }
     });
     let verdict = policy.judge(settings, event, &mut state)?;
     let keep = state::keep(before, state.as_ref(), verdict.keep_for)?;
     Ok((verdict, keep))
+}
+
+#[cold]
+fn warn_of_state(format: &str, why: &str) {
+    let parts = ["state of format ", format, " can't be read, starting anew: ", why];
+    crate::log::warn(&joined(&parts));
 }
 
 /// `wait.judge`.

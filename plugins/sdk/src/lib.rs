@@ -54,6 +54,8 @@
 
 extern crate self as portcullis_sdk;
 
+#[cfg(any(test, target_arch = "wasm32"))]
+mod allocator;
 #[doc(hidden)]
 pub mod bindings;
 mod event;
@@ -66,6 +68,7 @@ mod settings;
 mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+pub mod text;
 mod value;
 mod verdict;
 
@@ -88,12 +91,13 @@ pub use verdict::{Ban, BanOrder, Reason, Verdict, Wait, WaitOrder};
 pub mod derive {
     //! What the derives name.
     pub use crate::settings::{spec, unchecked};
+    pub use crate::state::text;
     pub use borsh;
 }
 
 /// Everything that a `wait` policy needs.
 pub mod wait {
-    pub use crate::{Attempt, Interest, Json, NoSettings, Outcome, Problems, Seconds, log};
+    pub use crate::{Attempt, Interest, Json, NoSettings, Outcome, Problems, Seconds, log, text};
     pub use portcullis_sdk_macros::{Settings, State, export_wait as export};
     pub use std::time::Duration;
 
@@ -113,7 +117,7 @@ pub mod wait {
 
 /// Everything that a `ban` policy needs.
 pub mod ban {
-    pub use crate::{Attempt, Interest, Json, NoSettings, Outcome, Problems, Seconds, log};
+    pub use crate::{Attempt, Interest, Json, NoSettings, Outcome, Problems, Seconds, log, text};
     pub use portcullis_sdk_macros::{Settings, State, export_ban as export};
     pub use std::time::Duration;
 
@@ -133,7 +137,7 @@ pub mod ban {
 
 /// Everything that a `scanner` policy needs.
 pub mod scanner {
-    pub use crate::{Interest, Json, NoSettings, Problems, Request, Seconds, log};
+    pub use crate::{Interest, Json, NoSettings, Problems, Request, Seconds, log, text};
     pub use portcullis_sdk_macros::{Settings, State, export_scanner as export};
     pub use std::time::Duration;
 

@@ -2,7 +2,8 @@
 //! the operator's values are read back with every mistake named at once.
 
 use crate::bindings::types;
-use crate::value::FromSetting;
+use crate::text::joined;
+use crate::value::{FromSetting, shown};
 
 pub use types::{SettingError, SettingSpec, SettingType, SettingValue};
 
@@ -28,8 +29,10 @@ pub trait Settings: Sized + Send + Sync + 'static {
     fn from_values(values: Vec<types::Setting>) -> Result<Self, Vec<SettingError>> {
         let mut reader = Reader { values, problems: Problems::default() };
         let settings = Self::read(&mut reader);
-        for unknown in std::mem::take(&mut reader.values) {
-            reader.problems.add(unknown.name, "no such setting");
+        for setting in &reader.values {
+            if !setting.name.is_empty() {
+                reader.problems.add(&setting.name, "no such setting".to_owned());
+            }
         }
         match settings {
             Some(settings) if reader.problems.0.is_empty() => Ok(settings),
@@ -58,8 +61,8 @@ pub struct Problems(Vec<SettingError>);
 
 impl Problems {
     /// Adds a mistake: the setting, what was found and what was expected.
-    pub fn add(&mut self, setting: impl Into<String>, message: impl Into<String>) {
-        self.0.push(SettingError { name: setting.into(), message: message.into() });
+    pub fn add(&mut self, setting: &str, message: impl Into<String>) {
+        self.0.push(SettingError { name: setting.to_owned(), message: message.into() });
     }
 }
 
@@ -77,23 +80,33 @@ impl Reader {
         name: &str,
         check: fn(&T) -> Result<(), String>,
     ) -> Option<T> {
-        let Some(index) = self.values.iter().position(|setting| setting.name == name) else {
-            self.problems.add(name, format!("missing, expected {}", T::EXPECTED));
+        let index = self.find(name, T::EXPECTED)?;
+        let Some(read) = T::from_setting(&self.values[index].value) else {
+            self.refuse(index, name, T::EXPECTED);
             return None;
         };
-        let value = self.values.swap_remove(index).value;
-        let found = crate::value::shown(&value);
-        let read = match T::from_setting(value) {
-            None => Err(T::EXPECTED.to_owned()),
-            Some(read) => check(&read).map(|()| read),
-        };
-        match read {
-            Ok(read) => Some(read),
-            Err(expected) => {
-                self.problems.add(name, format!("found {found}, expected {expected}"));
-                None
-            }
+        if let Err(expected) = check(&read) {
+            self.refuse(index, name, &expected);
+            return None;
         }
+        Some(read)
+    }
+
+    // These two apart from `take`, which is compiled once for each type of setting.
+
+    fn find(&mut self, name: &str, expected: &str) -> Option<usize> {
+        let index = self.values.iter().position(|setting| setting.name == name);
+        match index {
+            // What still has its name in the end is no setting of ours.
+            Some(index) => self.values[index].name.clear(),
+            None => self.problems.add(name, joined(&["missing, expected ", expected])),
+        }
+        index
+    }
+
+    fn refuse(&mut self, index: usize, name: &str, expected: &str) {
+        let found = shown(&self.values[index].value);
+        self.problems.add(name, joined(&["found ", &found, ", expected ", expected]));
     }
 
     /// Where the author's own validation notes mistakes.
@@ -104,12 +117,16 @@ impl Reader {
 
 /// What `describe` tells of one setting; for the derive.
 pub fn spec<T: FromSetting>(name: &str, default: Option<T::Default>, doc: &str) -> SettingSpec {
-    SettingSpec {
-        name: name.to_owned(),
-        kind: T::KIND,
-        default_value: default.map(T::default_value),
-        doc: doc.to_owned(),
-    }
+    make_spec(name, T::KIND, default.map(T::default_value), doc)
+}
+
+fn make_spec(
+    name: &str,
+    kind: SettingType,
+    default_value: Option<SettingValue>,
+    doc: &str,
+) -> SettingSpec {
+    SettingSpec { name: name.to_owned(), kind, default_value, doc: doc.to_owned() }
 }
 
 /// The check of a setting that has none; for the derive.

@@ -65,3 +65,9 @@ pub(crate) fn keep<S: State>(
     }
     Ok(Keep::Put(Kept { data, ttl: keep_for.map(to_ms) }))
 }
+
+/// What borsh says of bytes that it can't read; for the derive.
+pub fn text(why: borsh::io::Error) -> String {
+    // Not by `to_string`: printing would be larger than all of the state's code.
+    why.into_inner().unwrap_or_default()
+}

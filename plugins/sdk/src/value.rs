@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::bindings::types::{SettingType, SettingValue};
+use crate::text::{push_integer, push_thousandths};
 use crate::verdict::DURATION_MS_MAX;
 
 /// A type that a setting can have.
@@ -19,7 +20,7 @@ pub trait FromSetting: Sized {
     fn default_value(default: Self::Default) -> SettingValue;
 
     /// The typed value, or nothing if it is not what is expected.
-    fn from_setting(value: SettingValue) -> Option<Self>;
+    fn from_setting(value: &SettingValue) -> Option<Self>;
 }
 
 /// A length of time. On the wire it is a number of seconds, fractions allowed.
@@ -43,22 +44,41 @@ impl Seconds {
     }
 
     /// Milliseconds, rounded up.
-    pub fn as_ms(self) -> u64 {
+    pub const fn as_ms(self) -> u64 {
         crate::verdict::to_ms(self.0)
+    }
+
+    /// As people write it, to a millisecond: `20s`, `1.5s`.
+    pub fn text(self) -> String {
+        let mut text = String::new();
+        push_thousandths(&mut text, self.as_ms());
+        text.push_str("s");
+        text
     }
 
     /// From seconds with a fraction; nothing for what is no length of time that the
     /// interface can carry: NaN, negative, infinite or 2^53 ms and more.
     pub fn from_secs(secs: f64) -> Option<Self> {
-        let duration = Duration::try_from_secs_f64(secs).ok()?;
-        (duration.as_millis() < u128::from(DURATION_MS_MAX)).then_some(Self(duration))
+        const SECS_END: f64 = (DURATION_MS_MAX / 1000) as f64;
+        // Also false for NaN.
+        if !(0.0..SECS_END).contains(&secs) {
+            return None;
+        }
+        // Not `Duration::try_from_secs_f64`, which would be a fiftieth of a guest.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the fraction is cut off on purpose, and both parts are bounded just above"
+        )]
+        let (whole, nanos) = (secs as u64, ((secs - secs.trunc()) * 1e9 + 0.5) as u64);
+        Some(Self(Duration::from_secs(whole) + Duration::from_nanos(nanos)))
     }
 }
 
 /// As people write it, to a millisecond: `20s`, `1.5s`.
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}s", thousandths(self.as_ms()))
+        f.write_str(&self.text())
     }
 }
 
@@ -89,9 +109,9 @@ macro_rules! plain_settings {
                 SettingValue::$kind(default.into())
             }
 
-            fn from_setting(value: SettingValue) -> Option<Self> {
+            fn from_setting(value: &SettingValue) -> Option<Self> {
                 match value {
-                    SettingValue::$kind(value) => value.try_into().ok(),
+                    SettingValue::$kind(value) => value.clone().try_into().ok(),
                     _ => None,
                 }
             }
@@ -106,7 +126,6 @@ plain_settings! {
     u16, u16, Integer, "a whole number from 0 to 65535";
     String, &'static str, Text, "a text";
     Vec<i64>, &'static [i64], Integers, "a list of whole numbers";
-    Vec<f64>, &'static [f64], Numbers, "a list of numbers";
 }
 
 impl FromSetting for u64 {
@@ -119,9 +138,9 @@ impl FromSetting for u64 {
         SettingValue::Integer(default.into())
     }
 
-    fn from_setting(value: SettingValue) -> Option<Self> {
+    fn from_setting(value: &SettingValue) -> Option<Self> {
         match value {
-            SettingValue::Integer(value) => value.try_into().ok(),
+            SettingValue::Integer(value) => (*value).try_into().ok(),
             _ => None,
         }
     }
@@ -136,9 +155,9 @@ impl FromSetting for f64 {
         SettingValue::Number(default)
     }
 
-    fn from_setting(value: SettingValue) -> Option<Self> {
+    fn from_setting(value: &SettingValue) -> Option<Self> {
         match value {
-            SettingValue::Number(value) if value.is_finite() => Some(value),
+            SettingValue::Number(value) if value.is_finite() => Some(*value),
             _ => None,
         }
     }
@@ -153,27 +172,51 @@ impl FromSetting for Seconds {
         SettingValue::Number(default)
     }
 
-    fn from_setting(value: SettingValue) -> Option<Self> {
+    fn from_setting(value: &SettingValue) -> Option<Self> {
         match value {
-            SettingValue::Number(value) => Self::from_secs(value),
+            SettingValue::Number(value) => Self::from_secs(*value),
             _ => None,
         }
     }
 }
 
+// Loops instead of iterators that collect: each of those is compiled for its own types.
 impl FromSetting for Vec<u16> {
     type Default = &'static [u16];
     const KIND: SettingType = SettingType::Integers;
     const EXPECTED: &'static str = "a list of whole numbers from 0 to 65535";
 
     fn default_value(default: &'static [u16]) -> SettingValue {
-        SettingValue::Integers(default.iter().copied().map(i64::from).collect())
+        let mut values = Vec::with_capacity(default.len());
+        for value in default {
+            values.push(i64::from(*value));
+        }
+        SettingValue::Integers(values)
     }
 
-    fn from_setting(value: SettingValue) -> Option<Self> {
+    fn from_setting(value: &SettingValue) -> Option<Self> {
+        let SettingValue::Integers(values) = value else { return None };
+        let mut read = Vec::with_capacity(values.len());
+        for value in values {
+            read.push((*value).try_into().ok()?);
+        }
+        Some(read)
+    }
+}
+
+impl FromSetting for Vec<f64> {
+    type Default = &'static [f64];
+    const KIND: SettingType = SettingType::Numbers;
+    const EXPECTED: &'static str = "a list of numbers";
+
+    fn default_value(default: &'static [f64]) -> SettingValue {
+        SettingValue::Numbers(default.to_vec())
+    }
+
+    fn from_setting(value: &SettingValue) -> Option<Self> {
         match value {
-            SettingValue::Integers(values) => {
-                values.into_iter().map(|value| value.try_into().ok()).collect()
+            SettingValue::Numbers(values) if values.iter().all(|value| value.is_finite()) => {
+                Some(values.clone())
             }
             _ => None,
         }
@@ -186,12 +229,16 @@ impl FromSetting for Vec<String> {
     const EXPECTED: &'static str = "a list of texts";
 
     fn default_value(default: &'static [&'static str]) -> SettingValue {
-        SettingValue::Texts(default.iter().copied().map(str::to_owned).collect())
+        let mut values = Vec::with_capacity(default.len());
+        for value in default {
+            values.push((*value).to_owned());
+        }
+        SettingValue::Texts(values)
     }
 
-    fn from_setting(value: SettingValue) -> Option<Self> {
+    fn from_setting(value: &SettingValue) -> Option<Self> {
         match value {
-            SettingValue::Texts(values) => Some(values),
+            SettingValue::Texts(values) => Some(values.clone()),
             _ => None,
         }
     }
@@ -206,72 +253,79 @@ impl FromSetting for Json {
         SettingValue::Json(default.to_owned())
     }
 
-    fn from_setting(value: SettingValue) -> Option<Self> {
+    fn from_setting(value: &SettingValue) -> Option<Self> {
         match value {
-            SettingValue::Json(value) => Some(Self(value)),
+            SettingValue::Json(value) => Some(Self(value.clone())),
             _ => None,
         }
     }
 }
 
-/// A value as an operator should see it in a message; long ones are cut.
+/// A value as an operator should see it in a message; long ones are cut. By hand, since
+/// the standard library's way of printing would be a third of a guest.
 pub(crate) fn shown(value: &SettingValue) -> String {
+    let mut text = String::new();
     match value {
-        SettingValue::Boolean(value) => value.to_string(),
-        SettingValue::Integer(value) => value.to_string(),
-        SettingValue::Number(value) => number(*value),
-        SettingValue::Text(value) | SettingValue::Json(value) => text(value),
-        SettingValue::Integers(values) => list(values, i64::to_string),
-        SettingValue::Numbers(values) => list(values, |value| number(*value)),
-        SettingValue::Texts(values) => list(values, |value| text(value)),
+        SettingValue::Boolean(value) => text.push_str(if *value { "true" } else { "false" }),
+        SettingValue::Integer(value) => push_integer(&mut text, *value),
+        SettingValue::Number(value) => push_number(&mut text, *value),
+        SettingValue::Text(value) | SettingValue::Json(value) => push_quoted(&mut text, value),
+        SettingValue::Integers(values) => push_list(&mut text, values.len(), &|text, index| {
+            push_integer(text, values[index]);
+        }),
+        SettingValue::Numbers(values) => push_list(&mut text, values.len(), &|text, index| {
+            push_number(text, values[index]);
+        }),
+        SettingValue::Texts(values) => push_list(&mut text, values.len(), &|text, index| {
+            push_quoted(text, &values[index]);
+        }),
     }
+    text
 }
 
 /// The first few of a list.
-fn list<T>(values: &[T], show: impl Fn(&T) -> String) -> String {
+fn push_list(text: &mut String, len: usize, push: &dyn Fn(&mut String, usize)) {
     const SHOWN_MAX: usize = 8;
-    let mut shown: Vec<String> = values.iter().take(SHOWN_MAX).map(show).collect();
-    if values.len() > SHOWN_MAX {
-        shown.push(format!("and {} more", values.len() - SHOWN_MAX));
+    text.push_str("[");
+    for index in 0..len.min(SHOWN_MAX) {
+        if index > 0 {
+            text.push_str(", ");
+        }
+        push(text, index);
     }
-    format!("[{}]", shown.join(", "))
+    if len > SHOWN_MAX {
+        text.push_str(", …");
+    }
+    text.push_str("]");
 }
 
-fn text(value: &str) -> String {
+fn push_quoted(text: &mut String, value: &str) {
     const SHOWN_MAX: usize = 40;
-    let mut shown: String = value.chars().take(SHOWN_MAX).collect();
-    if shown.len() < value.len() {
-        shown.push('…');
-    }
-    format!("\"{shown}\"")
+    let end = value.floor_char_boundary(SHOWN_MAX);
+    text.push_str("\"");
+    text.push_str(&value[..end]);
+    text.push_str(if end < value.len() { "…\"" } else { "\"" });
 }
 
-/// To a thousandth, by whole numbers: the standard library's way of printing floats
-/// would be a third of a guest.
-fn number(value: f64) -> String {
+/// To a thousandth.
+fn push_number(text: &mut String, value: f64) {
     // Up to here a float's thousandths fit a u64.
     const PLAIN_MAX: f64 = 1e15;
     if value.is_nan() {
-        return "not a number".to_owned();
+        text.push_str("not a number");
+        return;
     }
-    let sign = if value < 0.0 { "-" } else { "" };
+    if value < 0.0 {
+        text.push_str("-");
+    }
     if value.abs() > PLAIN_MAX {
-        return format!("{sign}(more than 10^15)");
+        text.push_str("(more than 10^15)");
+        return;
     }
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "not negative and within u64: bounded just above"
     )]
-    let value = (value.abs() * 1000.0 + 0.5) as u64;
-    format!("{sign}{}", thousandths(value))
-}
-
-fn thousandths(value: u64) -> String {
-    let (whole, rest) = (value / 1000, value % 1000);
-    if rest == 0 {
-        return whole.to_string();
-    }
-    let fraction = format!("{rest:03}");
-    format!("{whole}.{}", fraction.trim_end_matches('0'))
+    push_thousandths(text, (value.abs() * 1000.0 + 0.5) as u64);
 }

@@ -33,13 +33,13 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream, Error> {
                     &self,
                     bytes: &mut ::std::vec::Vec<u8>,
                 ) -> ::core::result::Result<(), ::std::string::String> {
-                    #borsh::to_writer(bytes, self).map_err(|why| ::std::string::ToString::to_string(&why))
+                    #borsh::to_writer(bytes, self).map_err(::portcullis_sdk::derive::text)
                 }
 
                 fn decode(
                     bytes: &[u8],
                 ) -> ::core::result::Result<Self, ::std::string::String> {
-                    #borsh::from_slice(bytes).map_err(|why| ::std::string::ToString::to_string(&why))
+                    #borsh::from_slice(bytes).map_err(::portcullis_sdk::derive::text)
                 }
             }
         }
