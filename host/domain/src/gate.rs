@@ -93,8 +93,8 @@ pub struct Admission {
 pub struct Finished<'a> {
     /// Right or wrong.
     pub outcome: Outcome,
-    /// The secret that was checked; never kept in clear.
-    pub secret: &'a [u8],
+    /// The secret that was checked, where the host saw it; never kept in clear.
+    pub secret: Option<&'a [u8]>,
     /// Whether such an id exists, where the host can tell.
     pub client_known: Option<bool>,
     /// Failures only: a keyed hash of id and secret.
@@ -233,7 +233,8 @@ impl Gate {
     }
 
     /// A login wants to pass: verified a moment ago, or waiting, or queueing for
-    /// its turn and then once more from the start (rules 8, 11 and 12).
+    /// its turn and then once more from the start (rules 8, 11 and 12). Without
+    /// a secret there is nothing that could be verified.
     ///
     /// The caller bounds the time of the whole by
     /// [`QUEUE_TIME_MAX`](crate::turnstile::QUEUE_TIME_MAX) and answers
@@ -241,7 +242,12 @@ impl Gate {
     ///
     /// # Errors
     /// A [`Refusal`]; the secret wasn't looked at and nothing was counted.
-    pub async fn pass(&self, admitted: &Admitted, id: Option<&ClientId>, secret: &[u8]) -> Result<Passage, Refusal> {
+    pub async fn pass(
+        &self,
+        admitted: &Admitted,
+        id: Option<&ClientId>,
+        secret: Option<&[u8]>,
+    ) -> Result<Passage, Refusal> {
         let source = admitted.source;
         if self.is_verified(source, id, secret)? {
             return Ok(Passage::Verified);
@@ -256,10 +262,10 @@ impl Gate {
     }
 
     /// Rule 11 from its start; an error is a refusal, else whether the pair is verified.
-    fn is_verified(&self, source: Source, id: Option<&ClientId>, secret: &[u8]) -> Result<bool, Refusal> {
+    fn is_verified(&self, source: Source, id: Option<&ClientId>, secret: Option<&[u8]>) -> Result<bool, Refusal> {
         self.admit(source)?;
         let now = self.clock.now();
-        if let Some(id) = id
+        if let (Some(id), Some(secret)) = (id, secret)
             && self.verified.recognises(id, source.network(), secret, now)
         {
             return Ok(true);
@@ -301,10 +307,10 @@ impl Gate {
         }
         if finished.outcome == Outcome::Success
             && !judged.denied
-            && let Some(id) = turn.client_id()
+            && let (Some(id), Some(secret)) = (turn.client_id(), finished.secret)
         {
             let lasting = ruleset.limits.verified_for;
-            self.verified.remember(id, source.network(), finished.secret, self.clock.now(), lasting, era);
+            self.verified.remember(id, source.network(), secret, self.clock.now(), lasting, era);
         }
         drop(turn);
         judged

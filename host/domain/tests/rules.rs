@@ -173,7 +173,8 @@ fn rule_12_a_thousand_guesses_at_one_id_get_one_look_at_the_secret_per_wait() {
     for round in 0..5 {
         let sources: Vec<_> = (0..1000u32).map(|n| world.source(&format!("100.64.{}.{}", n / 250, n % 250))).collect();
         let admitted: Vec<_> = sources.iter().map(|&source| world.gate.admit(source).unwrap()).collect();
-        let mut guesses: Vec<_> = admitted.iter().map(|one| Box::pin(world.gate.pass(one, Some(&id), b"x"))).collect();
+        let mut guesses: Vec<_> =
+            admitted.iter().map(|one| Box::pin(world.gate.pass(one, Some(&id), Some(b"x")))).collect();
         // All at once, then again and again until everyone is answered.
         let mut answered = 0;
         let mut turns = Vec::new();
@@ -203,7 +204,7 @@ fn rule_12_one_source_overshoots_a_ban_by_no_more_than_its_turns() {
     let source = world.source("203.0.113.7");
     let admitted = world.gate.admit(source).unwrap();
     let ids: Vec<_> = (0..1000).map(|n| client(&format!("id-{n}"))).collect();
-    let mut guesses: Vec<_> = ids.iter().map(|id| Box::pin(world.gate.pass(&admitted, Some(id), b"x"))).collect();
+    let mut guesses: Vec<_> = ids.iter().map(|id| Box::pin(world.gate.pass(&admitted, Some(id), Some(b"x")))).collect();
     let (mut looks, mut refused) = (0, 0);
     let mut under_way = Vec::new();
     while looks + refused < 1000 {
@@ -234,7 +235,8 @@ fn rule_12_queues_are_bounded_per_id_and_per_source() {
     let id = client("abc");
     let admitted: Vec<_> =
         (0..18).map(|n| world.gate.admit(world.source(&format!("203.0.113.{n}"))).unwrap()).collect();
-    let mut same_id: Vec<_> = admitted.iter().map(|one| Box::pin(world.gate.pass(one, Some(&id), b"x"))).collect();
+    let mut same_id: Vec<_> =
+        admitted.iter().map(|one| Box::pin(world.gate.pass(one, Some(&id), Some(b"x")))).collect();
     let answers: Vec<_> = same_id.iter_mut().map(|guess| poll_once(&mut guess.as_mut())).collect();
     assert!(matches!(answers[0], Poll::Ready(Ok(Passage::Turn(_)))));
     assert!(answers[1..17].iter().all(Poll::is_pending), "16 queue");
@@ -243,7 +245,7 @@ fn rule_12_queues_are_bounded_per_id_and_per_source() {
 
     let one = world.gate.admit(world.source("192.0.2.1")).unwrap();
     let ids: Vec<_> = (0..69).map(|n| client(&format!("id-{n}"))).collect();
-    let mut same_source: Vec<_> = ids.iter().map(|id| Box::pin(world.gate.pass(&one, Some(id), b"x"))).collect();
+    let mut same_source: Vec<_> = ids.iter().map(|id| Box::pin(world.gate.pass(&one, Some(id), Some(b"x")))).collect();
     let answers: Vec<_> = same_source.iter_mut().map(|guess| poll_once(&mut guess.as_mut())).collect();
     assert_eq!(answers.iter().filter(|answer| matches!(answer, Poll::Ready(Ok(_)))).count(), 4);
     assert_eq!(answers.iter().filter(|answer| answer.is_pending()).count(), 64);
@@ -257,10 +259,11 @@ fn rule_12_on_its_turn_an_attempt_starts_again_at_rule_11() {
     let id = client("abc");
     let first = world.gate.admit(world.source("203.0.113.7")).unwrap();
     let second = world.gate.admit(world.source("203.0.113.8")).unwrap();
-    let Poll::Ready(Ok(Passage::Turn(turn))) = poll_once(&mut pin!(world.gate.pass(&first, Some(&id), b"x"))) else {
+    let Poll::Ready(Ok(Passage::Turn(turn))) = poll_once(&mut pin!(world.gate.pass(&first, Some(&id), Some(b"x"))))
+    else {
         panic!("free")
     };
-    let mut queued = pin!(world.gate.pass(&second, Some(&id), b"x"));
+    let mut queued = pin!(world.gate.pass(&second, Some(&id), Some(b"x")));
     assert!(poll_once(&mut queued).is_pending());
     world.gate.judge_attempt(turn, &checked("wrong"));
     assert!(matches!(poll_once(&mut queued), Poll::Ready(Err(Refusal::Waiting(_)))));
@@ -346,7 +349,7 @@ fn rule_17_a_success_lifts_nothing_and_a_shorter_order_shortens_nothing() {
     let world = world(vec![waits_by(SubjectBy::Source, seconds(2)), bans_status(404, HOUR)]);
     let admitted = world.gate.admit(world.source("203.0.113.7")).unwrap();
     let Poll::Ready(Ok(Passage::Turn(turn))) =
-        poll_once(&mut pin!(world.gate.pass(&admitted, Some(&client("a")), b"right")))
+        poll_once(&mut pin!(world.gate.pass(&admitted, Some(&client("a")), Some(b"right"))))
     else {
         panic!("free")
     };

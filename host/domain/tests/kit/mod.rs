@@ -180,7 +180,7 @@ impl World {
             Err(refusal) => return Ended::Refused(refusal),
         };
         let id = (!id.is_empty()).then(|| client(id));
-        match poll_once(&mut pin!(self.gate.pass(&admitted, id.as_ref(), secret.as_bytes()))) {
+        match poll_once(&mut pin!(self.gate.pass(&admitted, id.as_ref(), Some(secret.as_bytes())))) {
             Poll::Pending => panic!("nobody else is under way"),
             Poll::Ready(Err(refusal)) => Ended::Refused(refusal),
             Poll::Ready(Ok(Passage::Verified)) => Ended::Verified,
@@ -211,7 +211,7 @@ pub fn request(source: Source, status: u16) -> Request<'static> {
 pub fn checked(secret: &str) -> Finished<'_> {
     Finished {
         outcome: if secret == "right" { Outcome::Success } else { Outcome::Failure },
-        secret: secret.as_bytes(),
+        secret: Some(secret.as_bytes()),
         client_known: None,
         secret_fingerprint: None,
         attributes: &[],
