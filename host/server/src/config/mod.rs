@@ -1,1 +1,248 @@
-//! Stub.
+//! The configuration: one TOML file and the command line, read into types that
+//! can't be wrong.
+//!
+//! Every key has a default, and no file at all is a working configuration.
+//! Mistakes are reported all at once. It must not know plugins (their settings
+//! stay generic values), open sockets or read credentials.
+
+mod check;
+mod keys;
+mod mistake;
+mod parse;
+mod policy;
+mod reader;
+mod restart;
+mod sections;
+mod setting;
+mod upstream_url;
+
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use portcullis_domain::{Limits, SourceRules};
+
+use crate::auth::{Client, IdCase};
+use crate::log::{Format, Level};
+
+pub use check::{Override, Overrides};
+pub use keys::{KEYS, Key};
+pub use mistake::{Cause, ConfigError, Mistake, Mistakes, Place};
+pub use policy::{OnFailure, PluginLimits, PluginSource, PolicyConfig};
+pub use restart::restart_required;
+pub use setting::{Line, Setting, SettingValue};
+pub use upstream_url::{UpstreamUrl, UrlError};
+
+/// Largest configuration file that is read.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// What the operator wants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where and how clients connect.
+    pub listen: Listen,
+    /// Who is it (rules 1 to 4).
+    pub source: SourceRules,
+    /// The service behind; without one the server answers by itself (rule 9).
+    pub upstream: Option<Upstream>,
+    /// What an attempt is and who checks secrets.
+    pub auth: Auth,
+    /// The operator's bounds on what policies may order.
+    pub gate: Gate,
+    /// The policies in use: the bundle's three first, then the operator's by name.
+    pub policies: Vec<PolicyConfig>,
+    /// Where the log goes.
+    pub log: LogConfig,
+    /// How plugins are run.
+    pub plugins: Plugins,
+}
+
+/// Where and how clients connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// At least one.
+    pub address: Vec<SocketAddr>,
+    /// Threads that serve connections; `None`: one per core.
+    pub workers: Option<NonZeroUsize>,
+    /// Connections open at once.
+    pub max_connections: usize,
+    /// Time for a request's head.
+    pub header_timeout: Duration,
+    /// Time a connection may stay open without a request.
+    pub idle_timeout: Duration,
+    /// Time for a login body.
+    pub body_timeout: Duration,
+    /// Longest head of a request, in bytes.
+    pub max_header_bytes: usize,
+    /// Time that requests have to finish at shutdown.
+    pub drain_timeout: Duration,
+}
+
+/// The service behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Where it is.
+    pub url: UpstreamUrl,
+    /// Time to connect.
+    pub connect_timeout: Duration,
+    /// Time until the response's head is there.
+    pub response_timeout: Duration,
+    /// Connections open at once.
+    pub max_connections: usize,
+}
+
+/// Who checks secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The server, by its credentials.
+    File,
+    /// The service behind, by the status of its answer.
+    Upstream,
+}
+
+/// What an attempt is and who checks secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// Who checks secrets.
+    pub mode: Mode,
+    /// The credentials file (file mode).
+    pub file: Option<PathBuf>,
+    /// Clients given on the command line (file mode).
+    pub clients: Vec<Client>,
+    /// Paths that need credentials, with all below them (file mode).
+    pub protect: Vec<String>,
+    /// The realm that a 401 names: printable ASCII without quotes (file mode).
+    pub realm: String,
+    /// How long a verified pair counts; zero: never.
+    pub verified_for: Duration,
+    /// Paths whose POST is a login (upstream mode).
+    pub login_paths: Vec<String>,
+    /// Field of a login body that holds the client auth id.
+    pub id_field: String,
+    /// Field of a login body that holds the secret.
+    pub secret_field: String,
+    /// Whether Abc and abc are one id.
+    pub id_case: IdCase,
+    /// Statuses that mean a failed login (upstream mode).
+    pub failure_statuses: Vec<u16>,
+    /// Statuses that mean a successful login; empty: any 2xx or 3xx for Basic (upstream mode).
+    pub success_statuses: Vec<u16>,
+    /// Threads that check hashed secrets; `None`: half the cores.
+    pub hashing_threads: Option<NonZeroUsize>,
+}
+
+impl Auth {
+    /// File mode without any credentials: nobody can log in, and the start says so (rule 10).
+    #[must_use]
+    pub fn has_no_clients(&self) -> bool {
+        self.mode == Mode::File && self.file.is_none() && self.clients.is_empty()
+    }
+}
+
+/// The operator's bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Attempts of one source that may be under way at once.
+    pub max_inflight_attempts: usize,
+    /// Longest wait that is enforced.
+    pub max_wait: Duration,
+    /// Longest ban that is enforced.
+    pub max_ban: Duration,
+    /// Whether a ban also closes open tunnels of the source.
+    pub close_tunnels: bool,
+}
+
+/// Where the log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The least important lines that are written.
+    pub level: Level,
+    /// How lines are written.
+    pub format: Format,
+    /// `None`: standard error.
+    pub file: Option<PathBuf>,
+}
+
+/// How plugins are run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plugins {
+    /// Folder for compiled plugins; `None`: none is kept.
+    pub cache: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads the file, if there is one, and puts the command line over it.
+    /// Relative paths in the file are relative to its folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with every mistake there is.
+    pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let Some(path) = path else {
+            return Self::parse("", "", Path::new(""), overrides);
+        };
+        let text = read_file(path)?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, &path.display().to_string(), base, overrides)
+    }
+
+    /// Reads `text` as the file called `name` whose relative paths start at `base`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Wrong`], with every mistake there is.
+    pub fn parse(text: &str, name: &str, base: &Path, overrides: &Overrides) -> Result<Self, ConfigError> {
+        sections::read(text, base, overrides)
+            .map(|(config, _)| config)
+            .map_err(|list| ConfigError::Wrong(Mistakes { file: name.to_owned(), list }))
+    }
+
+    /// The operator's bounds, as the gate takes them.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_inflight_attempts: self.gate.max_inflight_attempts,
+            max_wait: self.gate.max_wait,
+            max_ban: self.gate.max_ban,
+            verified_for: self.auth.verified_for,
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, ConfigError> {
+    let read = |error| ConfigError::Read { path: path.to_owned(), error };
+    let file = std::fs::File::open(path).map_err(read)?;
+    let mut bytes = Vec::new();
+    file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
+    if bytes.len() as u64 > CONFIG_BYTES_MAX {
+        return Err(ConfigError::TooLarge { path: path.to_owned(), bytes_max: CONFIG_BYTES_MAX });
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid_up_to = error.utf8_error().valid_up_to();
+        ConfigError::NotUtf8 { path: path.to_owned(), valid_up_to }
+    })
+}
+
+/// The reference of all keys as a Markdown table, for the documents.
+#[must_use]
+pub fn reference() -> String {
+    let mut table = String::from("| key | type | default | meaning |\n| --- | --- | --- | --- |\n");
+    for key in KEYS {
+        let default = key.default.map(|default| format!("`{default}`")).unwrap_or_default();
+        let restart = if key.restart { " Takes effect at the next start." } else { "" };
+        table.push_str(&format!("| `{}` | {} | {default} | {}{restart} |\n", key.path, key.kind, key.doc));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_the_table_is_read_and_no_other() {
+        let (_, asked) = sections::read("", Path::new(""), &Overrides::default()).unwrap();
+        let known: std::collections::BTreeSet<_> = KEYS.iter().map(|key| key.path).collect();
+        assert_eq!(asked, known);
+    }
+}

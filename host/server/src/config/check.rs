@@ -1,0 +1,171 @@
+//! What the command line puts over the file, and whether all settings go together.
+
+use std::net::SocketAddr;
+
+use toml::de::DeTable;
+
+use super::mistake::{Cause, Place};
+use super::reader::{Reader, Section, last};
+use super::{Config, Mistake, Mode, UpstreamUrl};
+use crate::auth::Client;
+
+/// What the command line says; it goes over the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    listen: Vec<SocketAddr>,
+    upstream: Option<UpstreamUrl>,
+    clients: Vec<Client>,
+}
+
+/// One option of the command line that overrides the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Override {
+    /// `--listen ADDRESS:PORT`; several add up.
+    Listen,
+    /// `--upstream URL`.
+    Upstream,
+    /// `--client ID:PASSWORD`; several add up.
+    Client,
+}
+
+impl Override {
+    /// The option as it is written.
+    #[must_use]
+    pub const fn option(self) -> &'static str {
+        match self {
+            Self::Listen => "--listen",
+            Self::Upstream => "--upstream",
+            Self::Client => "--client",
+        }
+    }
+}
+
+impl Overrides {
+    /// Takes the texts of the command line.
+    ///
+    /// # Errors
+    /// Every option that is wrong. Secrets aren't repeated.
+    pub fn parse<'a>(options: impl IntoIterator<Item = (Override, &'a str)>) -> Result<Self, super::Mistakes> {
+        let mut overrides = Self::default();
+        let mut list = Vec::new();
+        for (option, text) in options {
+            let wrong = match option {
+                Override::Listen => match text.parse() {
+                    Ok(address) => {
+                        overrides.listen.push(address);
+                        None
+                    }
+                    Err(_) => Some((super::mistake::shown(text), "an address and port such as 127.0.0.1:8080".to_owned())),
+                },
+                Override::Upstream => match UpstreamUrl::parse(text) {
+                    Ok(url) => {
+                        overrides.upstream = Some(url);
+                        None
+                    }
+                    Err(error) => Some((super::mistake::shown(text), error.to_string())),
+                },
+                Override::Client => match Client::parse(text) {
+                    Ok(client) => {
+                        overrides.clients.push(client);
+                        None
+                    }
+                    Err(error) => Some((error.to_string(), "ID:PASSWORD".to_owned())),
+                },
+            };
+            if let Some((found, expected)) = wrong {
+                let cause = Cause::Value { found, expected, nearest: None };
+                list.push(Mistake { place: Place::Option(option.option()), key: String::new(), cause });
+            }
+        }
+        if list.is_empty() { Ok(overrides) } else { Err(super::Mistakes { file: String::new(), list }) }
+    }
+
+    pub(super) fn listen(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    pub(super) fn upstream(&self) -> Option<&UpstreamUrl> {
+        self.upstream.as_ref()
+    }
+
+    pub(super) fn clients(&self) -> &[Client] {
+        &self.clients
+    }
+}
+
+/// Reports settings that don't go together. Keys already found wrong are left
+/// out, so that one mistake isn't reported as two.
+pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, auth: Section<'t>, overrides: &Overrides) {
+    if config.listen.address.is_empty() && reader.clean("listen.address") {
+        reader.mistake(Place::Nowhere, "listen.address", conflict("at least one address is needed"));
+    }
+    if config.auth.failure_statuses.is_empty() && reader.clean("auth.failure_statuses") {
+        conflict_at(reader, auth, "auth.failure_statuses", "at least one status is needed, else no login ever fails");
+    }
+    if !reader.clean("auth.mode") {
+        return;
+    }
+    match config.auth.mode {
+        Mode::File => check_file_mode(reader, config, auth),
+        Mode::Upstream => check_upstream_mode(reader, config, auth, overrides),
+    }
+}
+
+fn check_file_mode<'t>(reader: &mut Reader<'t>, config: &Config, auth: Section<'t>) {
+    if config.auth.protect.is_empty() && reader.clean("auth.protect") {
+        conflict_at(reader, auth, "auth.protect", "in file mode at least one path is needed, else nothing is guarded");
+    }
+    let why = "only used in upstream mode, and the mode here is file: nothing would count these logins";
+    if !config.auth.login_paths.is_empty() {
+        conflict_at(reader, auth, "auth.login_paths", why);
+    }
+}
+
+fn check_upstream_mode<'t>(reader: &mut Reader<'t>, config: &Config, auth: Section<'t>, overrides: &Overrides) {
+    if config.upstream.is_none() && reader.clean("upstream.url") {
+        conflict_at(reader, auth, "auth.mode", "mode \"upstream\" needs upstream.url: the service behind checks the secrets");
+    }
+    if config.auth.file.is_some() {
+        conflict_at(reader, auth, "auth.file", "only used in file mode, and auth.mode is \"upstream\"");
+    }
+    if !overrides.clients().is_empty() {
+        let place = Place::Option(Override::Client.option());
+        reader.mistake(place, "", conflict("only used in file mode, and auth.mode is \"upstream\""));
+    }
+    if present(auth, "auth.protect") {
+        let why = "only used in file mode, and the mode here is upstream: the service behind has to ask for credentials";
+        conflict_at(reader, auth, "auth.protect", why);
+    }
+    let clean = reader.clean("auth.login_paths") && reader.clean("auth.success_statuses");
+    if clean && !config.auth.login_paths.is_empty() && config.auth.success_statuses.is_empty() {
+        let why = "login_paths need auth.success_statuses: many login forms answer 200 or 302 on failure too, so say which \
+                   statuses only a successful login gets";
+        conflict_at(reader, auth, "auth.login_paths", why);
+    }
+    if config.auth.id_field == config.auth.secret_field {
+        conflict_at(reader, auth, "auth.secret_field", "the same as auth.id_field");
+    }
+    let both: Vec<String> = (config.auth.success_statuses.iter())
+        .filter(|status| config.auth.failure_statuses.contains(status))
+        .map(u16::to_string)
+        .collect();
+    if !both.is_empty() {
+        let why = format!("{} can't mean both: also in auth.failure_statuses", both.join(", "));
+        conflict_at(reader, auth, "auth.success_statuses", &why);
+    }
+}
+
+fn conflict(why: &str) -> Cause {
+    Cause::Conflict { why: why.to_owned() }
+}
+
+fn present(section: Section<'_>, key: &str) -> bool {
+    section.table.is_some_and(|table: &DeTable<'_>| table.contains_key(last(key)))
+}
+
+/// At the key's line if it is there.
+fn conflict_at(reader: &mut Reader<'_>, section: Section<'_>, key: &'static str, why: &str) {
+    let value = section.table.and_then(|table| table.get(last(key)));
+    let place = value.map(|value| Place::Line { line: reader.line(value.span().start), column: None });
+    reader.mistake(place.unwrap_or(Place::Nowhere), key, conflict(why));
+}

@@ -1,0 +1,97 @@
+//! Every key of the configuration file, with its type, default and meaning.
+//!
+//! The defaults here *are* the defaults: the reader takes them from this table
+//! when a file leaves a key out, so documents generated from it can't lie. It
+//! must not know how a key is read.
+
+/// One key of the configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Section and name; `policy.NAME.kind` stands for the key of any policy.
+    pub path: &'static str,
+    /// What may be written there, in words.
+    pub kind: &'static str,
+    /// The default as TOML; `None` where leaving it out has a meaning of its own.
+    pub default: Option<&'static str>,
+    /// What it does: one line, with the unit or what leaving it out means.
+    pub doc: &'static str,
+    /// Whether a change takes effect only at the next start.
+    pub restart: bool,
+}
+
+const fn key(path: &'static str, kind: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key { path, kind, default: Some(default), doc, restart: false }
+}
+
+const fn open(path: &'static str, kind: &'static str, doc: &'static str) -> Key {
+    Key { path, kind, default: None, doc, restart: false }
+}
+
+const fn at_start(key: Key) -> Key {
+    Key { restart: true, ..key }
+}
+
+const DURATION: &str = "duration";
+const SIZE: &str = "size";
+const NETWORKS: &str = "list of networks";
+const COUNT: &str = "whole number";
+const STATUSES: &str = "list of HTTP statuses";
+const PATHS: &str = "list of paths";
+const TEXT: &str = "text";
+const PATH: &str = "file path";
+const SWITCH: &str = "true or false";
+
+/// Every key there is, in the order in which documents list them.
+pub const KEYS: &[Key] = &[
+    at_start(key("listen.address", "list of address:port", r#"["127.0.0.1:8080"]"#, "Where clients connect.")),
+    at_start(open("listen.workers", COUNT, "Threads that serve connections; left out: one per core.")),
+    at_start(key("listen.max_connections", COUNT, "10000", "Connections open at once; more wait to be accepted.")),
+    at_start(key("listen.header_timeout", DURATION, r#""10s""#, "Time a client has to send a request's head.")),
+    at_start(key("listen.idle_timeout", DURATION, r#""75s""#, "Time a connection may stay open without a request.")),
+    at_start(key("listen.body_timeout", DURATION, r#""10s""#, "Time a client has to send a login body.")),
+    at_start(key("listen.max_header_bytes", SIZE, r#""32KiB""#, "Longest head of a request.")),
+    at_start(key("listen.drain_timeout", DURATION, r#""30s""#, "Time that requests have to finish at shutdown.")),
+    key("source.trusted_proxies", NETWORKS, "[]", "Peers whose X-Forwarded-For is believed; never banned."),
+    key("source.ipv6_prefix", "1 to 128", "64", "Bits of an IPv6 address that subjects and bans go by."),
+    key("source.never_ban", NETWORKS, "[]", "Networks that are never banned."),
+    open("upstream.url", "URL", "The service behind, as http://host[:port][/prefix]; left out: the server answers by itself."),
+    key("upstream.connect_timeout", DURATION, r#""5s""#, "Time to connect to the service."),
+    key("upstream.response_timeout", DURATION, r#""60s""#, "Time until the head of the service's response is there."),
+    key("upstream.max_connections", COUNT, "256", "Connections to the service open at once."),
+    open("auth.mode", r#""file" or "upstream""#, "Who checks secrets; left out: file where credentials are given, else upstream where there is a URL, else file."),
+    open("auth.file", PATH, "Credentials: JSON of id and password, or htpasswd with bcrypt or argon2id."),
+    key("auth.protect", PATHS, r#"["/"]"#, "File mode: paths that need credentials, with all below them."),
+    key("auth.realm", TEXT, r#""portcullis""#, "File mode: the realm that a 401 names."),
+    key("auth.verified_for", DURATION, r#""5m""#, "How long a pair of id and secret counts as verified for its source; 0s: never."),
+    key("auth.login_paths", PATHS, "[]", "Upstream mode: paths whose POST is a login."),
+    key("auth.id_field", TEXT, r#""username""#, "Upstream mode: field of the login body that holds the client auth id."),
+    key("auth.secret_field", TEXT, r#""password""#, "Upstream mode: field of the login body that holds the secret."),
+    open("auth.id_case", r#""fold" or "keep""#, "Whether Abc and abc are one id; left out: fold in upstream mode, keep in file mode."),
+    key("auth.failure_statuses", STATUSES, "[401, 403]", "Upstream mode: statuses that mean a failed login."),
+    key("auth.success_statuses", STATUSES, "[]", "Upstream mode: statuses that mean a successful login; needed with login_paths, else any 2xx or 3xx."),
+    at_start(open("auth.hashing_threads", COUNT, "Threads that check hashed secrets; left out: half the cores.")),
+    key("gate.max_inflight_attempts", COUNT, "4", "Attempts of one source that may be under way at once."),
+    key("gate.max_wait", DURATION, r#""1h""#, "Longest wait that is enforced."),
+    key("gate.max_ban", DURATION, r#""365d""#, "Longest ban that is enforced."),
+    key("gate.close_tunnels", SWITCH, "false", "Whether a ban also closes open tunnels of the source."),
+    key("policy.NAME.enabled", SWITCH, "true", "Whether the policy is in use."),
+    open("policy.NAME.kind", r#""wait", "ban" or "scanner""#, "What it judges; given for policy.wait, policy.ban and policy.scanner, needed for others."),
+    open("policy.NAME.plugin", "bundle:NAME or file path", "What runs; the bundle's for policy.wait, policy.ban and policy.scanner, needed for others."),
+    open("policy.NAME.settings", "table", "Settings of the plugin; what is left out has the plugin's default."),
+    open("policy.NAME.subject", r#""id", "source" or "pair""#, "Whom it keeps state about; left out: id for wait, source for ban and scanner."),
+    key("policy.NAME.on_failure", r#""bundle", "deny" or "allow""#, r#""bundle""#, "What happens when the plugin fails."),
+    open("policy.NAME.fallback_settings", "table", "Settings of the bundle's plugin when it steps in."),
+    key("policy.NAME.limits.deadline", DURATION, r#""20ms""#, "Time of one call."),
+    key("policy.NAME.limits.memory", SIZE, r#""64MiB""#, "Memory of one instance, all memories and tables together."),
+    key("policy.NAME.limits.state", SIZE, r#""1KiB""#, "State kept for one subject."),
+    key("log.level", r#""error", "warn", "info", "debug" or "trace""#, r#""info""#, "The least important lines that are written."),
+    at_start(key("log.format", r#""text" or "json""#, r#""text""#, "How lines are written.")),
+    at_start(open("log.file", PATH, "Where lines go; left out: standard error.")),
+    at_start(open("plugins.cache", PATH, "Folder for compiled plugins, private to the server's user; left out: none is kept.")),
+];
+
+/// The key at `path`, the name of a policy put as `NAME`.
+#[must_use]
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}

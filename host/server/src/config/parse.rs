@@ -1,0 +1,150 @@
+//! Text and numbers of a configuration into types that can't be wrong.
+//!
+//! It must not know what keys there are, nor where a value stands.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::de::DeValue;
+
+use super::mistake::{Wrong, nearest};
+
+/// What one value becomes.
+pub(super) type Parsed<T> = Result<T, Wrong>;
+
+/// A name out of a fixed set.
+pub(super) fn choice<T: Copy>(value: &DeValue<'_>, choices: &[(&'static str, T)]) -> Parsed<T> {
+    let found = value.as_str();
+    if let Some((_, choice)) = choices.iter().find(|(name, _)| found == Some(name)) {
+        return Ok(*choice);
+    }
+    let names: Vec<String> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
+    let (last, first) = names.split_last().map_or(("nothing", &[][..]), |(last, first)| (last.as_str(), first));
+    let expected = if first.is_empty() { last.to_owned() } else { format!("{} or {last}", first.join(", ")) };
+    let near = found.and_then(|found| nearest(found, choices.iter().map(|(name, _)| *name)));
+    Err(Wrong { expected, nearest: near.map(|near| format!("{near:?}")) })
+}
+
+pub(super) fn boolean(value: &DeValue<'_>) -> Parsed<bool> {
+    value.as_bool().ok_or_else(|| Wrong::expected("true or false"))
+}
+
+/// A whole number as TOML writes it, if it fits.
+pub(super) fn integer(value: &DeValue<'_>) -> Option<i64> {
+    let integer = value.as_integer()?;
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// A whole number within bounds, both ends included.
+pub(super) fn count(value: &DeValue<'_>, least: usize, most: usize) -> Parsed<usize> {
+    let number = integer(value).and_then(|number| usize::try_from(number).ok());
+    number
+        .filter(|number| (least..=most).contains(number))
+        .ok_or_else(|| Wrong::expected(format!("a whole number from {least} to {most}")))
+}
+
+/// Text that isn't empty and holds no control characters.
+pub(super) fn text(value: &DeValue<'_>) -> Parsed<String> {
+    let text = value.as_str().filter(|text| !text.is_empty() && !text.chars().any(char::is_control));
+    text.map(str::to_owned).ok_or_else(|| Wrong::expected("text, not empty, on one line"))
+}
+
+/// A realm: text that stands between quotes in a header as it is.
+pub(super) fn realm(value: &DeValue<'_>) -> Parsed<String> {
+    let plain = |byte: u8| (b' '..=b'~').contains(&byte) && !matches!(byte, b'"' | b'\\');
+    let realm = value.as_str().filter(|realm| !realm.is_empty() && realm.bytes().all(plain));
+    realm.map(str::to_owned).ok_or_else(|| Wrong::expected("printable ASCII text without \" and \\"))
+}
+
+pub(super) fn file_path(value: &DeValue<'_>) -> Parsed<PathBuf> {
+    text(value).map(PathBuf::from).map_err(|_| Wrong::expected("a file path"))
+}
+
+/// A duration such as `20ms`, `5m` or `2h30m`, within bounds.
+pub(super) fn duration(value: &DeValue<'_>, least: Duration, most: Duration) -> Parsed<Duration> {
+    const FORM: &str = r#"a duration such as "20ms", "5m" or "2h30m""#;
+    let Some(text) = value.as_str() else {
+        return Err(Wrong::expected(format!("{FORM}, with its unit and in quotes")));
+    };
+    let duration = humantime::parse_duration(text).map_err(|_| Wrong::expected(FORM))?;
+    if (least..=most).contains(&duration) {
+        return Ok(duration);
+    }
+    let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
+    Err(Wrong::expected(format!("a duration from {least} to {most}")))
+}
+
+/// A size in bytes such as `64MiB`, `1KiB` or `512B`, within bounds.
+pub(super) fn size(value: &DeValue<'_>, least: u64, most: u64) -> Parsed<u64> {
+    const FORM: &str = r#"a size such as "512B", "1KiB" or "64MiB""#;
+    let bytes = value.as_str().and_then(parse_size).ok_or_else(|| Wrong::expected(FORM))?;
+    if (least..=most).contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(Wrong::expected(format!("a size from {} to {}", show_size(least), show_size(most))))
+}
+
+const UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_start();
+    let factor = UNITS.iter().find(|(name, _)| *name == unit)?.1;
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+fn show_size(bytes: u64) -> String {
+    let fits = |&&(_, factor): &&(&str, u64)| bytes >= factor && bytes.is_multiple_of(factor);
+    let (name, factor) = UNITS.iter().find(fits).unwrap_or(&("B", 1));
+    format!("{}{name}", bytes / factor)
+}
+
+/// A network, or one address as a network of its own.
+pub(super) fn network(value: &DeValue<'_>) -> Parsed<IpNet> {
+    const FORM: &str = r#"a network such as "10.0.0.0/8" or an address"#;
+    let text = value.as_str().ok_or_else(|| Wrong::expected(FORM))?;
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(IpNet::from(address.to_canonical()));
+    }
+    let network = text.parse::<IpNet>().map_err(|_| Wrong::expected(FORM))?;
+    if network.trunc() != network {
+        let right = network.trunc();
+        return Err(Wrong { expected: format!("the network's own address, \"{right}\""), nearest: None });
+    }
+    canonical(network).ok_or_else(|| Wrong::expected("an IPv4 network written as IPv4, such as \"10.0.0.0/8\""))
+}
+
+/// Rule 3: a network of IPv4-mapped addresses is one of IPv4. `None` where a
+/// network is wider than all of IPv4 and lies among the mapped addresses.
+fn canonical(network: IpNet) -> Option<IpNet> {
+    let IpNet::V6(v6) = network else { return Some(network) };
+    match v6.addr().to_ipv4_mapped() {
+        Some(v4) => IpNet::new(IpAddr::V4(v4), v6.prefix_len().checked_sub(96)?).ok(),
+        None => Some(network),
+    }
+}
+
+pub(super) fn socket_address(value: &DeValue<'_>) -> Parsed<SocketAddr> {
+    const FORM: &str = r#"an address and port such as "127.0.0.1:8080" or "[::]:8080""#;
+    value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| Wrong::expected(FORM))
+}
+
+/// A final HTTP status.
+pub(super) fn status(value: &DeValue<'_>) -> Parsed<u16> {
+    let status = integer(value).and_then(|number| u16::try_from(number).ok());
+    status.filter(|status| (200..=599).contains(status)).ok_or_else(|| Wrong::expected("a status from 200 to 599"))
+}
+
+/// A path of requests, for `protect` and `login_paths`.
+pub(super) fn request_path(value: &DeValue<'_>) -> Parsed<String> {
+    const FORM: &str = "a path that begins with / and has no query, spaces, %, dot segments or \\";
+    let plain = |path: &&str| {
+        path.starts_with('/')
+            && !path.chars().any(|c| c.is_control() || c.is_whitespace() || matches!(c, '?' | '#' | '%' | '\\' | ';'))
+            && !path.split('/').any(|segment| matches!(segment, "." | ".."))
+    };
+    value.as_str().filter(plain).map(str::to_owned).ok_or_else(|| Wrong::expected(FORM))
+}

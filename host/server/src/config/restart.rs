@@ -1,0 +1,25 @@
+//! Which changed keys take effect only at the next start.
+
+use super::{Config, KEYS};
+
+/// The keys that differ between the two and that a reload can't change; all
+/// else is in force as soon as the new configuration is.
+#[must_use]
+pub fn restart_required(old: &Config, new: &Config) -> Vec<&'static str> {
+    let differs = |path: &str| match path {
+        "listen.address" => old.listen.address != new.listen.address,
+        "listen.workers" => old.listen.workers != new.listen.workers,
+        "listen.max_connections" => old.listen.max_connections != new.listen.max_connections,
+        "listen.header_timeout" => old.listen.header_timeout != new.listen.header_timeout,
+        "listen.idle_timeout" => old.listen.idle_timeout != new.listen.idle_timeout,
+        "listen.body_timeout" => old.listen.body_timeout != new.listen.body_timeout,
+        "listen.max_header_bytes" => old.listen.max_header_bytes != new.listen.max_header_bytes,
+        "listen.drain_timeout" => old.listen.drain_timeout != new.listen.drain_timeout,
+        "auth.hashing_threads" => old.auth.hashing_threads != new.auth.hashing_threads,
+        "log.format" => old.log.format != new.log.format,
+        "log.file" => old.log.file != new.log.file,
+        "plugins.cache" => old.plugins.cache != new.plugins.cache,
+        _ => false,
+    };
+    KEYS.iter().filter(|key| key.restart && differs(key.path)).map(|key| key.path).collect()
+}

@@ -1,0 +1,200 @@
+//! The sections of the file, key by key, into [`Config`].
+//!
+//! Whether settings go together is the business of `check`.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use portcullis_domain::SourceRules;
+use toml::de::{DeTable, DeValue};
+
+use super::check::{self, Overrides};
+use super::mistake::{Cause, Mistake, Place, Wrong};
+use super::parse::{self, Parsed};
+use super::reader::{Reader, Section};
+use super::{Auth, Config, Gate, Listen, LogConfig, Mode, Plugins, Upstream, UpstreamUrl, policy};
+use crate::auth::IdCase;
+use crate::log::{Format, Level};
+
+const SECTIONS: [&str; 8] = ["listen", "source", "upstream", "auth", "gate", "policy", "log", "plugins"];
+/// Most errors of syntax that are reported: later ones mostly follow from earlier ones.
+const SYNTAX_ERRORS_MAX: usize = 5;
+const MS: Duration = Duration::from_millis(1);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The configuration and the keys that were asked for, or all mistakes in the
+/// order of the file.
+pub(super) fn read(
+    text: &str,
+    base: &Path,
+    overrides: &Overrides,
+) -> Result<(Config, BTreeSet<&'static str>), Vec<Mistake>> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader::new(text);
+    for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
+        let place = reader.place(error.span());
+        reader.mistake(place, "", Cause::Syntax { reason: error.message().replace('\n', "; ") });
+    }
+    if !errors.is_empty() {
+        return Err(reader.mistakes);
+    }
+    let config = read_sections(&mut reader, root.get_ref(), base, overrides);
+    if reader.mistakes.is_empty() {
+        return Ok((config, reader.asked));
+    }
+    reader.mistakes.sort_by_key(|mistake| match mistake.place {
+        Place::Line { line, .. } => line,
+        Place::Option(_) | Place::Nowhere => usize::MAX,
+    });
+    Err(reader.mistakes)
+}
+
+fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path, overrides: &Overrides) -> Config {
+    for (name, _) in root.iter().filter(|(name, _)| !SECTIONS.contains(&name.get_ref().as_ref())) {
+        let near = super::mistake::nearest(name.get_ref(), SECTIONS).map(|near| format!("[{near}]"));
+        let elsewhere = || super::KEYS.iter().find(|key| super::reader::last(key.path) == name.get_ref());
+        let nearest = near.or_else(|| elsewhere().map(|key| key.path.to_owned()));
+        let place = Place::Line { line: reader.line(name.span().start), column: None };
+        reader.mistake(place, name.get_ref().as_ref(), Cause::UnknownKey { nearest });
+    }
+    let section = |reader: &mut Reader<'t>, name: &str| {
+        let section = Section { table: reader.table(root, name, name), policy: None };
+        reader.refuse_unknown(section, &format!("{name}."));
+        section
+    };
+    let listen = section(reader, "listen");
+    let source = section(reader, "source");
+    let upstream = section(reader, "upstream");
+    let auth = section(reader, "auth");
+    let gate = section(reader, "gate");
+    let log = section(reader, "log");
+    let plugins = section(reader, "plugins");
+
+    let upstream_config = read_upstream(reader, upstream, overrides);
+    let config = Config {
+        listen: read_listen(reader, listen, overrides),
+        source: read_source(reader, source),
+        auth: read_auth(reader, auth, base, overrides, upstream_config.is_some()),
+        upstream: upstream_config,
+        gate: read_gate(reader, gate),
+        policies: policy::read(reader, root, base),
+        log: read_log(reader, log, base),
+        plugins: Plugins { cache: reader.maybe(plugins, "plugins.cache", parse::file_path).map(|path| base.join(path)) },
+    };
+    check::check(reader, &config, auth, overrides);
+    config
+}
+
+fn within(least: Duration, most: Duration) -> impl Fn(&DeValue<'_>) -> Parsed<Duration> {
+    move |value| parse::duration(value, least, most)
+}
+
+fn counted(least: usize, most: usize) -> impl Fn(&DeValue<'_>) -> Parsed<usize> {
+    move |value| parse::count(value, least, most)
+}
+
+fn threads(value: &DeValue<'_>) -> Parsed<NonZeroUsize> {
+    parse::count(value, 1, 1024).and_then(|n| NonZeroUsize::new(n).ok_or_else(|| Wrong::expected("at least 1")))
+}
+
+fn read_listen<'t>(reader: &mut Reader<'t>, section: Section<'t>, overrides: &Overrides) -> Listen {
+    let address = reader.list(section, "listen.address", parse::socket_address);
+    let given = overrides.listen();
+    Listen {
+        address: if given.is_empty() { address } else { given.to_vec() },
+        workers: reader.maybe(section, "listen.workers", threads),
+        max_connections: reader.get(section, "listen.max_connections", counted(1, 10_000_000)),
+        header_timeout: reader.get(section, "listen.header_timeout", within(MS, DAY)),
+        idle_timeout: reader.get(section, "listen.idle_timeout", within(MS, DAY)),
+        body_timeout: reader.get(section, "listen.body_timeout", within(MS, DAY)),
+        // hyper takes no less than 8 KiB.
+        max_header_bytes: reader.get(section, "listen.max_header_bytes", |value| {
+            let bytes = parse::size(value, 8 << 10, 1 << 20)?;
+            usize::try_from(bytes).map_err(|_| Wrong::expected("a smaller size"))
+        }),
+        drain_timeout: reader.get(section, "listen.drain_timeout", within(Duration::ZERO, DAY)),
+    }
+}
+
+fn read_source<'t>(reader: &mut Reader<'t>, section: Section<'t>) -> SourceRules {
+    SourceRules {
+        trusted_proxies: reader.list(section, "source.trusted_proxies", parse::network),
+        ipv6_prefix: reader.get(section, "source.ipv6_prefix", |value| {
+            let bits = parse::count(value, 1, 128)?;
+            u8::try_from(bits).map_err(|_| Wrong::expected("at most 128"))
+        }),
+        never_ban: reader.list(section, "source.never_ban", parse::network),
+    }
+}
+
+fn read_upstream<'t>(reader: &mut Reader<'t>, section: Section<'t>, overrides: &Overrides) -> Option<Upstream> {
+    let url = reader.maybe(section, "upstream.url", |value| {
+        let text = value.as_str().unwrap_or_default();
+        UpstreamUrl::parse(text).map_err(|error| Wrong::expected(error.to_string()))
+    });
+    let connect_timeout = reader.get(section, "upstream.connect_timeout", within(MS, DAY));
+    let response_timeout = reader.get(section, "upstream.response_timeout", within(MS, DAY));
+    let max_connections = reader.get(section, "upstream.max_connections", counted(1, 1_000_000));
+    let url = overrides.upstream().cloned().or(url)?;
+    Some(Upstream { url, connect_timeout, response_timeout, max_connections })
+}
+
+fn read_auth<'t>(
+    reader: &mut Reader<'t>,
+    section: Section<'t>,
+    base: &Path,
+    overrides: &Overrides,
+    has_upstream: bool,
+) -> Auth {
+    let modes = [("file", Mode::File), ("upstream", Mode::Upstream)];
+    let given = reader.maybe(section, "auth.mode", |value| parse::choice(value, &modes));
+    let file = reader.maybe(section, "auth.file", parse::file_path).map(|path| base.join(path));
+    let clients = overrides.clients().to_vec();
+    // Rule 10.
+    let mode = given.unwrap_or(if file.is_some() || !clients.is_empty() || !has_upstream {
+        Mode::File
+    } else {
+        Mode::Upstream
+    });
+    let cases = [("fold", IdCase::Fold), ("keep", IdCase::Keep)];
+    let id_case = reader.maybe(section, "auth.id_case", |value| parse::choice(value, &cases));
+    Auth {
+        mode,
+        file,
+        clients,
+        protect: reader.list(section, "auth.protect", parse::request_path),
+        realm: reader.get(section, "auth.realm", parse::realm),
+        verified_for: reader.get(section, "auth.verified_for", within(Duration::ZERO, 366 * DAY)),
+        login_paths: reader.list(section, "auth.login_paths", parse::request_path),
+        id_field: reader.get(section, "auth.id_field", parse::text),
+        secret_field: reader.get(section, "auth.secret_field", parse::text),
+        id_case: id_case.unwrap_or(match mode {
+            Mode::File => IdCase::Keep,
+            Mode::Upstream => IdCase::Fold,
+        }),
+        failure_statuses: reader.list(section, "auth.failure_statuses", parse::status),
+        success_statuses: reader.list(section, "auth.success_statuses", parse::status),
+        hashing_threads: reader.maybe(section, "auth.hashing_threads", threads),
+    }
+}
+
+fn read_gate<'t>(reader: &mut Reader<'t>, section: Section<'t>) -> Gate {
+    Gate {
+        max_inflight_attempts: reader.get(section, "gate.max_inflight_attempts", counted(1, 10_000)),
+        max_wait: reader.get(section, "gate.max_wait", within(MS, 3660 * DAY)),
+        max_ban: reader.get(section, "gate.max_ban", within(MS, 36600 * DAY)),
+        close_tunnels: reader.get(section, "gate.close_tunnels", parse::boolean),
+    }
+}
+
+fn read_log<'t>(reader: &mut Reader<'t>, section: Section<'t>, base: &Path) -> LogConfig {
+    let levels = Level::ALL.map(|level| (level.name(), level));
+    let formats = [("text", Format::Text), ("json", Format::Json)];
+    LogConfig {
+        level: reader.get(section, "log.level", |value| parse::choice(value, &levels)),
+        format: reader.get(section, "log.format", |value| parse::choice(value, &formats)),
+        file: reader.maybe(section, "log.file", parse::file_path).map(|path| base.join(path)),
+    }
+}
