@@ -178,10 +178,8 @@ impl Connection {
         if self.exchanges.load(Ordering::Relaxed) != 0 {
             return;
         }
-        let h2 = self.h2.load(Ordering::Relaxed);
-        if !h2 && over(&self.head_since, limits.header) {
-            self.cut();
-        } else if over(&self.idle_since, limits.idle.saturating_add(limits.linger)) {
+        let slow_head = !self.h2.load(Ordering::Relaxed) && over(&self.head_since, limits.header);
+        if slow_head || over(&self.idle_since, limits.idle.saturating_add(limits.linger)) {
             self.cut();
         } else if over(&self.idle_since, limits.idle) && !self.is_closing() {
             self.close_gracefully();

@@ -147,7 +147,11 @@ fn trailers_and_websockets_are_asked_for_anew() {
 #[test]
 fn responses_lose_what_was_meant_for_us() {
     for (given, websocket, expected) in [
-        (&[("connection", "close, x-hop"), ("x-hop", "1"), ("keep-alive", "1"), ("etag", "e")][..], false, &["etag: e"][..]),
+        (
+            &[("connection", "close, x-hop"), ("x-hop", "1"), ("keep-alive", "1"), ("etag", "e")][..],
+            false,
+            &["etag: e"][..],
+        ),
         (&[("transfer-encoding", "chunked"), ("content-length", "5")], false, &[]),
         (&[("content-length", "5")], false, &["content-length: 5"]),
         (&[("upgrade", "h2c"), ("trailer", "x-sum")], false, &["trailer: x-sum"]),

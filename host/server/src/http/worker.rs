@@ -237,10 +237,8 @@ async fn answer<S: Service>(
     let response = match vet(&mut request) {
         Ok(()) => worker.service.call(request, connection).await,
         Err(reply) => {
-            let refusal = match reply.status() {
-                Status::MethodNotAllowed => Refusal::MethodNotAllowed,
-                _ => Refusal::BadRequest,
-            };
+            let connect = reply.status() == Status::MethodNotAllowed;
+            let refusal = if connect { Refusal::MethodNotAllowed } else { Refusal::BadRequest };
             worker.service.refused(refusal, Some(connection));
             reply.into_response(Form::of(request.method(), request.headers()))
         }

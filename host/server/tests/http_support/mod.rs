@@ -21,8 +21,10 @@ pub struct Front {
     pub upstream: Upstream,
     pub rules: SourceRules,
     pub refusals: std::sync::Mutex<Vec<Refusal>>,
-    answer: fn(&Request<Body>) -> Option<Response<Body>>,
+    answer: Answer,
 }
+
+type Answer = Box<dyn Fn(&Request<Body>) -> Option<Response<Body>> + Send + Sync>;
 
 impl Service for Front {
     async fn call(&self, request: Request<Body>, connection: &Arc<Connection>) -> Response<Body> {
@@ -54,7 +56,12 @@ impl World {
         Self::answering(url, options, |_| None)
     }
 
-    pub fn answering(url: &str, options: HttpOptions, answer: fn(&Request<Body>) -> Option<Response<Body>>) -> Self {
+    pub fn answering(
+        url: &str,
+        options: HttpOptions,
+        answer: impl Fn(&Request<Body>) -> Option<Response<Body>> + Send + Sync + 'static,
+    ) -> Self {
+        let answer = Box::new(answer);
         let upstream = Upstream::new(url, &options).unwrap();
         let front = Front { upstream, rules: SourceRules::default(), refusals: Default::default(), answer };
         let front = Arc::new(front);
