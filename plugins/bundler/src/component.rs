@@ -13,23 +13,31 @@ const PACKAGE: &str = "portcullis:policy";
 const VERSION: &str = "0.1.0";
 
 pub(crate) fn encode(module: &[u8]) -> Result<Vec<u8>> {
-    let component = ComponentEncoder::default().module(module)?.validate(true).encode()?;
-    without_custom_sections(&component)
+    // The interface's types travel in custom sections of the module.
+    let module = without_custom_sections(module, |name| !name.starts_with(b"component-type"))?;
+    let component = ComponentEncoder::default().module(&module)?.validate(true).encode()?;
+    without_custom_sections(&component, |_| true)
 }
 
-/// Drops the component's own custom sections, which hold names for debuggers.
-fn without_custom_sections(component: &[u8]) -> Result<Vec<u8>> {
+/// Drops custom sections by name: they hold names for debuggers and tools. Modules and
+/// components are cut into sections alike.
+fn without_custom_sections(binary: &[u8], drop: fn(&[u8]) -> bool) -> Result<Vec<u8>> {
     const PREAMBLE_BYTES: usize = 8;
     const CUSTOM: u8 = 0;
     let (preamble, mut rest) =
-        component.split_at_checked(PREAMBLE_BYTES).context("shorter than its preamble")?;
+        binary.split_at_checked(PREAMBLE_BYTES).context("shorter than its preamble")?;
     let mut kept = preamble.to_owned();
     while let [id, after_id @ ..] = rest {
         let (size, after_size) = leb128(after_id).context("a section without its size")?;
         let head_bytes = rest.len() - after_size.len();
         let (section, after) =
             rest.split_at_checked(head_bytes + size).context("a section is cut short")?;
-        if *id != CUSTOM {
+        let (_, name) = section
+            .get(head_bytes..)
+            .and_then(leb128)
+            .filter(|_| *id == CUSTOM)
+            .unwrap_or_default();
+        if *id != CUSTOM || !drop(name) {
             kept.extend_from_slice(section);
         }
         rest = after;

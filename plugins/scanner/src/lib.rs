@@ -66,8 +66,8 @@ fn within_bound(maxretry: &u32) -> Result<(), String> {
 
 fn path_patterns(patterns: &Vec<String>) -> Result<(), String> {
     let well_formed = |pattern: &String| {
-        let path = pattern.strip_suffix('*').unwrap_or(pattern);
-        path.starts_with('/') && !path.contains(['*', '?'])
+        let path = pattern.strip_suffix('*').unwrap_or(pattern).as_bytes();
+        path.first() == Some(&b'/') && !path.iter().any(|byte| matches!(byte, b'*' | b'?'))
     };
     if patterns.iter().all(well_formed) {
         return Ok(());
