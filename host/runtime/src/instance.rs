@@ -201,7 +201,6 @@ fn begin(store: &mut Store<Guarded>) {
 
 /// Why a call failed, by the types of what came back and by what was refused.
 fn failure(error: &wasmtime::Error, guarded: &Guarded) -> Failure {
-    let detail = format!("{error:#}");
     let trap = error.downcast_ref::<Trap>();
     let cause = if trap == Some(&Trap::Interrupt) {
         Cause::Deadline
@@ -214,7 +213,17 @@ fn failure(error: &wasmtime::Error, guarded: &Guarded) -> Failure {
     } else {
         Cause::Unreadable
     };
-    Failure::new(cause, &detail)
+    Failure::new(cause, &detail(error))
+}
+
+/// What happened, and then where in the guest: the latter is what a bound cuts.
+fn detail(error: &wasmtime::Error) -> String {
+    let (what, place) = (error.root_cause().to_string(), error.to_string());
+    if what == place {
+        return what;
+    }
+    let place: Vec<_> = place.split_whitespace().collect();
+    format!("{what}, {}", place.join(" "))
 }
 
 /// As [`failure`], for what happens before there is anything to read.

@@ -10,6 +10,7 @@
 //! that a gate calls.
 
 mod bindings;
+mod bundle;
 mod cache;
 mod configured;
 mod convert;

@@ -122,10 +122,12 @@ mod tests {
         let threads: Vec<_> = (0..4)
             .map(|_| {
                 let pool = Arc::clone(&pool);
-                std::thread::spawn(move || (0..100).for_each(|_| drop(pool.count())))
+                std::thread::spawn(move || (0..100).map(|_| pool.count()).last())
             })
             .collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert_eq!(pool.counted(), 400);
     }
 }

@@ -1,8 +1,11 @@
 //! Where plugins come from: one engine, one cache, and the bundle.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use portcullis_domain::Kind;
+
+use crate::bundle;
 use crate::cache::Cache;
 use crate::engine::{Engine, EngineError};
 use crate::load::{LoadError, Plugin};
@@ -20,6 +23,7 @@ pub struct RuntimeConfig {
 pub struct Runtime {
     engine: Engine,
     cache: Option<Cache>,
+    bundle: [OnceLock<Arc<Plugin>>; Kind::ALL.len()],
 }
 
 impl std::fmt::Debug for Runtime {
@@ -43,7 +47,7 @@ impl Runtime {
                 })
                 .ok()
         });
-        Ok((Self { engine, cache }, notices))
+        Ok((Self { engine, cache, bundle: Default::default() }, notices))
     }
 
     /// Makes a plugin of a file's bytes; `origin` is the name that it goes by
@@ -53,5 +57,23 @@ impl Runtime {
     /// [`LoadError`], which says what to do about it.
     pub fn load(&self, bytes: &[u8], origin: &str) -> Result<Arc<Plugin>, LoadError> {
         Plugin::load(&self.engine, self.cache.as_ref(), bytes, origin)
+    }
+
+    /// The default plugin of that kind, which is part of the program. Loaded
+    /// when first asked for.
+    ///
+    /// # Errors
+    /// [`LoadError`], if the program was built with a broken one.
+    pub fn bundle(&self, kind: Kind) -> Result<Arc<Plugin>, LoadError> {
+        let slot = match kind {
+            Kind::Wait => &self.bundle[0],
+            Kind::Ban => &self.bundle[1],
+            Kind::Scanner => &self.bundle[2],
+        };
+        if let Some(plugin) = slot.get() {
+            return Ok(Arc::clone(plugin));
+        }
+        let plugin = self.load(bundle::component(kind), bundle::ORIGIN)?;
+        Ok(Arc::clone(slot.get_or_init(|| plugin)))
     }
 }
