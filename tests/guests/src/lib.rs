@@ -134,10 +134,7 @@ fn bytes(make: &Make) -> Result<Vec<u8>> {
 fn always_bans() -> Result<&'static str> {
     FIXTURES
         .iter()
-        .find_map(|(name, make)| match make {
-            Make::Wat { text, .. } if *name == BAN => Some(*text),
-            _ => None,
-        })
+        .find_map(|(name, make)| if let (&BAN, Make::Wat { text, .. }) = (name, make) { Some(*text) } else { None })
         .context("the fixture that the others are made from")
 }
 
