@@ -40,10 +40,7 @@ pub fn judge(settings: &Settings, attempt: &Attempt, failures: &mut Option<Failu
         *failures = Some(Failures { count });
         return pass();
     }
-    ban(settings.ban_time).because(
-        "max-failed-login",
-        format!("Maximum of {limit} login attempts reached."),
-    )
+    ban(settings.ban_time).because("max-failed-login", format!("Maximum of {limit} login attempts reached."))
 }
 
 export!(name = "ban", judge);

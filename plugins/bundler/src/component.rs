@@ -24,19 +24,13 @@ pub(crate) fn encode(module: &[u8]) -> Result<Vec<u8>> {
 fn without_custom_sections(binary: &[u8], drop: fn(&[u8]) -> bool) -> Result<Vec<u8>> {
     const PREAMBLE_BYTES: usize = 8;
     const CUSTOM: u8 = 0;
-    let (preamble, mut rest) =
-        binary.split_at_checked(PREAMBLE_BYTES).context("shorter than its preamble")?;
+    let (preamble, mut rest) = binary.split_at_checked(PREAMBLE_BYTES).context("shorter than its preamble")?;
     let mut kept = preamble.to_owned();
     while let [id, after_id @ ..] = rest {
         let (size, after_size) = leb128(after_id).context("a section without its size")?;
         let head_bytes = rest.len() - after_size.len();
-        let (section, after) =
-            rest.split_at_checked(head_bytes + size).context("a section is cut short")?;
-        let (_, name) = section
-            .get(head_bytes..)
-            .and_then(leb128)
-            .filter(|_| *id == CUSTOM)
-            .unwrap_or_default();
+        let (section, after) = rest.split_at_checked(head_bytes + size).context("a section is cut short")?;
+        let (_, name) = section.get(head_bytes..).and_then(leb128).filter(|_| *id == CUSTOM).unwrap_or_default();
         if *id != CUSTOM || !drop(name) {
             kept.extend_from_slice(section);
         }
@@ -66,10 +60,8 @@ pub(crate) fn check(component: &[u8], guest: &Guest) -> Result<()> {
     };
     let world = &resolve.worlds[world];
     check_imports(&resolve, world)?;
-    let expected: BTreeSet<String> =
-        guest.kinds.iter().chain(&["plugin"]).map(|name| interface(name)).collect();
-    let exported: BTreeSet<String> =
-        world.exports.keys().map(|key| resolve.name_world_key(key)).collect();
+    let expected: BTreeSet<String> = guest.kinds.iter().chain(&["plugin"]).map(|name| interface(name)).collect();
+    let exported: BTreeSet<String> = world.exports.keys().map(|key| resolve.name_world_key(key)).collect();
     if exported != expected {
         bail!("exports {exported:?}, expected {expected:?}");
     }
@@ -99,4 +91,43 @@ fn check_imports(resolve: &Resolve, world: &World) -> Result<()> {
 
 fn interface(name: &str) -> String {
     format!("{PACKAGE}/{name}@{VERSION}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guests::GUESTS;
+
+    #[test]
+    fn custom_sections_are_dropped_by_name_and_nothing_else() {
+        let module = b"\0asm\x01\0\0\0\0\x03\x01ax\x01\x01\0\0\x03\x01by";
+        let kept = without_custom_sections(module, |name| name.starts_with(b"a")).unwrap();
+        assert_eq!(kept, b"\0asm\x01\0\0\0\x01\x01\0\0\x03\x01by");
+        assert!(without_custom_sections(b"\0asm\x01\0\0\0\x01\x7f", |_| true).is_err());
+    }
+
+    #[test]
+    fn what_is_checked_in_is_what_a_plugin_may_be() {
+        let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for guest in GUESTS {
+            let component = std::fs::read(guest.path(&workspace)).unwrap();
+            check(&component, guest).unwrap();
+            // The same file under a promise that it doesn't keep.
+            let other = Guest { kinds: &["wait", "scanner"], ..*guest };
+            assert!(check(&component, &other).is_err());
+            let smaller = Guest { size_max: component.len() - 1, ..*guest };
+            assert!(check(&component, &smaller).is_err());
+        }
+    }
+
+    #[test]
+    fn an_import_beside_log_is_refused() {
+        let wit = "package portcullis:policy@0.1.0; interface clock { now: func() -> u64; } \
+                   world w { import clock; }";
+        let mut resolve = Resolve::default();
+        let package = resolve.push_str("test.wit", wit).unwrap();
+        let world = resolve.select_world(&[package], None).unwrap();
+        let refused = check_imports(&resolve, &resolve.worlds[world]).unwrap_err();
+        assert!(refused.to_string().contains("clock"));
+    }
 }

@@ -40,8 +40,7 @@ const FOREIGN: [&str; 9] = [
 
 /// Whether this machine can run Debian's compiler at all.
 pub(crate) fn possible() -> bool {
-    cfg!(all(target_os = "linux", target_arch = "x86_64"))
-        && Command::new("apt-get").arg("--version").output().is_ok()
+    cfg!(all(target_os = "linux", target_arch = "x86_64")) && Command::new("apt-get").arg("--version").output().is_ok()
 }
 
 /// The packages that apt offers now.
@@ -65,8 +64,7 @@ pub(crate) fn exactly(workspace: &Path, packages: &[Package]) -> Result<PathBuf>
     if !possible() {
         bail!("Debian's packages run on x86_64 Linux with apt-get only");
     }
-    let wanted: Vec<String> =
-        packages.iter().map(|package| format!("{}={}", package.name, package.version)).collect();
+    let wanted: Vec<String> = packages.iter().map(|package| format!("{}={}", package.name, package.version)).collect();
     let downloads = download(workspace, &wanted)?;
     let found: Vec<&Package> = downloads.iter().map(|(package, _)| package).collect();
     if let Some(other) = packages.iter().find(|package| !found.contains(package)) {
@@ -103,11 +101,8 @@ fn download(workspace: &Path, wanted: &[String]) -> Result<Vec<(Package, PathBuf
     for file in std::fs::read_dir(&folder)? {
         let path = file?.path();
         let field = |name: &str| output(Command::new("dpkg-deb").arg("--field").arg(&path).arg(name));
-        let package = Package {
-            name: field("Package")?,
-            version: field("Version")?,
-            sha256: sha256(&std::fs::read(&path)?),
-        };
+        let package =
+            Package { name: field("Package")?, version: field("Version")?, sha256: sha256(&std::fs::read(&path)?) };
         downloads.push((package, path));
     }
     downloads.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));

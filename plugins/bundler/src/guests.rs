@@ -18,25 +18,29 @@ pub(crate) struct Guest {
 /// What the bundle promises: small enough to compile in a blink.
 const BUNDLE_SIZE_MAX: usize = 32 * 1024;
 
+const EXAMPLE_SIZE_MAX: usize = 64 * 1024;
+
 /// All of them, the bundle first.
 pub(crate) const GUESTS: &[Guest] = &[
-    Guest {
-        package: "portcullis-wait",
-        file: "bundle/wait.wasm",
-        kinds: &["wait"],
-        size_max: BUNDLE_SIZE_MAX,
-    },
-    Guest {
-        package: "portcullis-ban",
-        file: "bundle/ban.wasm",
-        kinds: &["ban"],
-        size_max: BUNDLE_SIZE_MAX,
-    },
+    Guest { package: "portcullis-wait", file: "bundle/wait.wasm", kinds: &["wait"], size_max: BUNDLE_SIZE_MAX },
+    Guest { package: "portcullis-ban", file: "bundle/ban.wasm", kinds: &["ban"], size_max: BUNDLE_SIZE_MAX },
     Guest {
         package: "portcullis-scanner",
         file: "bundle/scanner.wasm",
         kinds: &["scanner"],
         size_max: BUNDLE_SIZE_MAX,
+    },
+    Guest {
+        package: "portcullis-example-strict-ban",
+        file: "examples/bundle/strict-ban.wasm",
+        kinds: &["ban"],
+        size_max: EXAMPLE_SIZE_MAX,
+    },
+    Guest {
+        package: "portcullis-example-hidden-state",
+        file: "examples/bundle/hidden-state.wasm",
+        kinds: &["ban"],
+        size_max: EXAMPLE_SIZE_MAX,
     },
 ];
 

@@ -120,19 +120,14 @@ fn check_files(workspace: &Path, manifest: &Manifest) -> Result<()> {
 }
 
 /// Compiles every guest and makes checked components of them.
-fn compile(
-    workspace: &Path,
-    toolchain: &Toolchain,
-    target: &Path,
-) -> Result<Vec<(&'static Guest, Vec<u8>)>> {
+fn compile(workspace: &Path, toolchain: &Toolchain, target: &Path) -> Result<Vec<(&'static Guest, Vec<u8>)>> {
     let modules = toolchain.compile(workspace, target, GUESTS)?;
     GUESTS
         .iter()
         .map(|guest| {
             let path = modules.join(guest.module());
             let module = std::fs::read(&path).with_context(|| format!("can't read {path:?}"))?;
-            let component =
-                component::encode(&module).with_context(|| format!("encoding {}", guest.file))?;
+            let component = component::encode(&module).with_context(|| format!("encoding {}", guest.file))?;
             component::check(&component, guest).with_context(|| guest.file.to_owned())?;
             Ok((guest, component))
         })

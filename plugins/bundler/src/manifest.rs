@@ -77,8 +77,7 @@ impl Entry {
 impl Manifest {
     pub(crate) fn read(workspace: &Path) -> Result<Self> {
         let path = path(workspace);
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("can't read {path:?}"))?;
+        let text = std::fs::read_to_string(&path).with_context(|| format!("can't read {path:?}"))?;
         toml::from_str(&text).with_context(|| format!("{path:?}"))
     }
 

@@ -36,8 +36,9 @@ impl Toolchain {
         if !debian::possible() {
             bail!("rustc has no target {TARGET}; add it with `rustup target add {TARGET}`");
         }
-        let (prefix, packages) = debian::newest(workspace)
-            .with_context(|| format!("rustc has no target {TARGET} (`rustup target add {TARGET}`), and Debian's compiler can't be had"))?;
+        let (prefix, packages) = debian::newest(workspace).with_context(|| {
+            format!("rustc has no target {TARGET} (`rustup target add {TARGET}`), and Debian's compiler can't be had")
+        })?;
         Self::debian(prefix, packages)
     }
 
@@ -72,20 +73,16 @@ impl Toolchain {
         let rustc = output(debian::command(&prefix, "rustc").arg("--version"))?;
         let linker = debian::linker()?;
         // Its own version line names a path of the machine that built it.
-        let linker_version =
-            format!("rust-lld of {}", output(Command::new("rustc").arg("--version"))?);
+        let linker_version = format!("rust-lld of {}", output(Command::new("rustc").arg("--version"))?);
         Ok(Self::Debian { rustc, linker, linker_version, prefix, packages })
     }
 
     /// As `bundle.toml` names it.
     pub(crate) fn names(&self) -> Names {
         match self {
-            Self::Rustup { rustc } => Names {
-                route: "rustup".to_owned(),
-                rustc: rustc.clone(),
-                linker: None,
-                packages: Vec::new(),
-            },
+            Self::Rustup { rustc } => {
+                Names { route: "rustup".to_owned(), rustc: rustc.clone(), linker: None, packages: Vec::new() }
+            }
             Self::Debian { rustc, linker_version, packages, .. } => Names {
                 route: "debian".to_owned(),
                 rustc: rustc.clone(),

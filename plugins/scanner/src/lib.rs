@@ -44,9 +44,7 @@ impl Settings {
     /// An authenticated client's requests never count: a known client that asks for
     /// what isn't there is no scanner.
     fn is_hit(&self, request: &Request) -> bool {
-        self.statuses.contains(&request.status)
-            && !request.authenticated()
-            && !self.ignores(&request.path)
+        self.statuses.contains(&request.status) && !request.authenticated() && !self.ignores(&request.path)
     }
 }
 
@@ -105,8 +103,7 @@ pub fn judge(settings: &Settings, request: &Request, hits: &mut Option<Hits>) ->
     }
     let limit = text::integer(limit.into());
     let window = settings.findtime.text();
-    ban(settings.bantime)
-        .because("scanner", text::joined(&[&limit, " hits within ", &window, "."]))
+    ban(settings.bantime).because("scanner", text::joined(&[&limit, " hits within ", &window, "."]))
 }
 
 export!(name = "scanner", judge);

@@ -77,10 +77,7 @@ impl Request {
 }
 
 fn find<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a str> {
-    attributes
-        .iter()
-        .find(|attribute| attribute.name == name)
-        .map(|attribute| attribute.value.as_str())
+    attributes.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.value.as_str())
 }
 
 // Strings and lists move over as they are: no copy is made per call.
@@ -116,9 +113,7 @@ fn address(wire: types::IpAddress) -> IpAddr {
     match wire {
         types::IpAddress::Ipv4(bits) => IpAddr::V4(Ipv4Addr::from_bits(bits)),
         types::IpAddress::Ipv6((a, b, c, d)) => {
-            let bits = [a, b, c, d]
-                .into_iter()
-                .fold(0_u128, |bits, part| (bits << 32) | u128::from(part));
+            let bits = [a, b, c, d].into_iter().fold(0_u128, |bits, part| (bits << 32) | u128::from(part));
             IpAddr::V6(Ipv6Addr::from_bits(bits))
         }
     }
@@ -130,10 +125,7 @@ mod tests {
 
     #[test]
     fn the_most_significant_part_of_an_address_comes_first() {
-        assert_eq!(
-            address(types::IpAddress::Ipv4(0xC000_0207)),
-            IpAddr::from([192, 0, 2, 7])
-        );
+        assert_eq!(address(types::IpAddress::Ipv4(0xC000_0207)), IpAddr::from([192, 0, 2, 7]));
         assert_eq!(
             address(types::IpAddress::Ipv6((0x2001_0db8, 1, 2, 0xffff_0003))),
             IpAddr::from([0x2001, 0x0db8, 0, 1, 0, 2, 0xffff, 3])

@@ -13,11 +13,10 @@ use crate::state::{self, State};
 use crate::text::joined;
 use crate::verdict::{BanOrder, Reason, Verdict, WaitOrder, to_ms};
 
-pub use types::{
-    BanJudgement, Description, Interest as WireInterest, Setting, SettingError, SettingSpec,
-    WaitJudgement,
-};
 pub use types::{Attempt as WireAttempt, Request as WireRequest};
+pub use types::{
+    BanJudgement, Description, Interest as WireInterest, Setting, SettingError, SettingSpec, WaitJudgement,
+};
 
 /// Where an instance keeps its settings: the only thing that it may remember.
 #[derive(Debug, Default)]
@@ -108,10 +107,7 @@ pub fn configure<K: Kind, Shape, P: Policy<K, Shape>>(
     let settings = P::Settings::from_values(settings)?;
     let wanted = interest(&settings);
     slot.0.set(Box::new(settings)).map_err(|_| {
-        vec![SettingError {
-            name: String::new(),
-            message: "configure was called twice on one instance".to_owned(),
-        }]
+        vec![SettingError { name: String::new(), message: "configure was called twice on one instance".to_owned() }]
     })?;
     Ok(wanted.into())
 }
@@ -157,10 +153,9 @@ pub fn judge_wait<Shape, P: Policy<WaitKind, Shape>>(
     let (verdict, keep) = judge(policy, slot.get()?, &event, state.as_deref())?;
     let verdict = match verdict.order {
         None => types::WaitVerdict::Pass,
-        Some(WaitOrder { duration, reason }) => types::WaitVerdict::Wait(types::WaitOrder {
-            duration: to_ms(duration),
-            reason: reason.into(),
-        }),
+        Some(WaitOrder { duration, reason }) => {
+            types::WaitVerdict::Wait(types::WaitOrder { duration: to_ms(duration), reason: reason.into() })
+        }
     };
     Ok(WaitJudgement { verdict, keep })
 }
@@ -199,11 +194,9 @@ impl From<Verdict<BanOrder>> for types::BanVerdict {
     fn from(verdict: Verdict<BanOrder>) -> Self {
         match verdict.order {
             None => Self::Pass,
-            Some(BanOrder { duration, prefix_length, reason }) => Self::Ban(types::BanOrder {
-                duration: to_ms(duration),
-                prefix_length,
-                reason: reason.into(),
-            }),
+            Some(BanOrder { duration, prefix_length, reason }) => {
+                Self::Ban(types::BanOrder { duration: to_ms(duration), prefix_length, reason: reason.into() })
+            }
         }
     }
 }

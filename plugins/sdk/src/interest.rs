@@ -37,11 +37,7 @@ impl Interest {
 impl From<Interest> for types::Interest {
     fn from(interest: Interest) -> Self {
         Self {
-            statuses: interest
-                .statuses
-                .into_iter()
-                .map(|(first, last)| types::StatusRange { first, last })
-                .collect(),
+            statuses: interest.statuses.into_iter().map(|(first, last)| types::StatusRange { first, last }).collect(),
             attributes: interest.attributes,
         }
     }

@@ -80,9 +80,7 @@ pub use policy::{Answer, BanKind, Kind, Policy, ScannerKind, WaitKind};
 /// `export!(name = "all", wait = wait_judge, ban = ban_judge, scanner = scan);`
 pub use portcullis_sdk_macros::export;
 pub use portcullis_sdk_macros::{Settings, State};
-pub use settings::{
-    NoSettings, Problems, Reader, SettingError, SettingSpec, SettingType, SettingValue, Settings,
-};
+pub use settings::{NoSettings, Problems, Reader, SettingError, SettingSpec, SettingType, SettingValue, Settings};
 pub use state::{NoState, State};
 pub use value::{FromSetting, Json, Seconds};
 pub use verdict::{Ban, BanOrder, Reason, Verdict, Wait, WaitOrder};

@@ -76,12 +76,7 @@ where
     type Settings = S;
     type State = T;
 
-    fn judge(
-        &self,
-        settings: &S,
-        event: &K::Event,
-        state: &mut Option<T>,
-    ) -> Result<Verdict<K::Order>, String> {
+    fn judge(&self, settings: &S, event: &K::Event, state: &mut Option<T>) -> Result<Verdict<K::Order>, String> {
         self(settings, event, state).answer()
     }
 }
@@ -96,12 +91,7 @@ where
     type Settings = S;
     type State = NoState;
 
-    fn judge(
-        &self,
-        settings: &S,
-        event: &K::Event,
-        state: &mut Option<NoState>,
-    ) -> Result<Verdict<K::Order>, String> {
+    fn judge(&self, settings: &S, event: &K::Event, state: &mut Option<NoState>) -> Result<Verdict<K::Order>, String> {
         *state = None;
         self(settings, event).answer()
     }

@@ -75,11 +75,7 @@ pub struct Reader {
 
 impl Reader {
     /// Takes one setting, or notes what is wrong with it.
-    pub fn take<T: FromSetting>(
-        &mut self,
-        name: &str,
-        check: fn(&T) -> Result<(), String>,
-    ) -> Option<T> {
+    pub fn take<T: FromSetting>(&mut self, name: &str, check: fn(&T) -> Result<(), String>) -> Option<T> {
         let index = self.find(name, T::EXPECTED)?;
         let Some(read) = T::from_setting(&self.values[index].value) else {
             self.refuse(index, name, T::EXPECTED);
@@ -120,12 +116,7 @@ pub fn spec<T: FromSetting>(name: &str, default: Option<T::Default>, doc: &str) 
     make_spec(name, T::KIND, default.map(T::default_value), doc)
 }
 
-fn make_spec(
-    name: &str,
-    kind: SettingType,
-    default_value: Option<SettingValue>,
-    doc: &str,
-) -> SettingSpec {
+fn make_spec(name: &str, kind: SettingType, default_value: Option<SettingValue>, doc: &str) -> SettingSpec {
     SettingSpec { name: name.to_owned(), kind, default_value, doc: doc.to_owned() }
 }
 

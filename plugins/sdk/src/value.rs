@@ -215,9 +215,7 @@ impl FromSetting for Vec<f64> {
 
     fn from_setting(value: &SettingValue) -> Option<Self> {
         match value {
-            SettingValue::Numbers(values) if values.iter().all(|value| value.is_finite()) => {
-                Some(values.clone())
-            }
+            SettingValue::Numbers(values) if values.iter().all(|value| value.is_finite()) => Some(values.clone()),
             _ => None,
         }
     }

@@ -89,10 +89,7 @@ fn arguments(input: TokenStream, only: Option<Kind>) -> Result<Arguments, Error>
             (None, _, "doc") => arguments.doc = Some(value),
             (None, _, "interest") => arguments.interest = Some(value),
             (Some(_), Some(_), _) => {
-                return Err(Error::new_spanned(
-                    key,
-                    "several kinds are exported with `portcullis_sdk::export!`",
-                ));
+                return Err(Error::new_spanned(key, "several kinds are exported with `portcullis_sdk::export!`"));
             }
             (None, _, _) => {
                 return Err(Error::new_spanned(key, "expected name, doc, interest or a judge"));
@@ -107,8 +104,7 @@ pub(crate) fn expand(input: TokenStream, only: Option<Kind>) -> Result<TokenStre
     let Arguments { name, doc, interest, judges } = arguments(input, only)?;
     let name = name.ok_or_else(|| Error::new(span, "a plugin needs a name: `name = \"…\"`"))?;
     let doc = doc.map_or_else(|| quote!(::core::env!("CARGO_PKG_DESCRIPTION")), |doc| quote!(#doc));
-    let interest = interest
-        .map_or_else(|| quote!(::portcullis_sdk::glue::everything), |interest| quote!(#interest));
+    let interest = interest.map_or_else(|| quote!(::portcullis_sdk::glue::everything), |interest| quote!(#interest));
     let Some((first_kind, first)) = judges.first() else {
         return Err(Error::new(span, "a plugin needs a judge: `export!(name = \"…\", judge)`"));
     };

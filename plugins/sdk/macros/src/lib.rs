@@ -13,9 +13,7 @@ use syn::parse_macro_input;
 #[proc_macro_derive(Settings, attributes(settings, setting))]
 pub fn derive_settings(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as syn::DeriveInput);
-    settings::expand(&input)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    settings::expand(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 /// Makes a struct the state of a policy, encoded with borsh:
@@ -24,9 +22,7 @@ pub fn derive_settings(input: TokenStream) -> TokenStream {
 #[proc_macro_derive(State, attributes(state))]
 pub fn derive_state(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as syn::DeriveInput);
-    state::expand(&input)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    state::expand(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 /// Makes the crate a plugin with a `wait` judge: `export!(name = "…", judge)`, and
@@ -59,7 +55,5 @@ pub fn export(input: TokenStream) -> TokenStream {
 }
 
 fn expand_export(input: TokenStream, kind: Option<export::Kind>) -> TokenStream {
-    export::expand(input.into(), kind)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    export::expand(input.into(), kind).unwrap_or_else(syn::Error::into_compile_error).into()
 }

@@ -118,10 +118,7 @@ fn doc(field: &Field) -> Result<String, Error> {
         }
     }
     if words.is_empty() {
-        return Err(Error::new_spanned(
-            field,
-            "a setting needs a doc comment: one line, with the unit",
-        ));
+        return Err(Error::new_spanned(field, "a setting needs a doc comment: one line, with the unit"));
     }
     Ok(words.join(" "))
 }

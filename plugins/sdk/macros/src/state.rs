@@ -17,9 +17,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream, Error> {
         Fields::Named(fields) => {
             fields.named.iter().map(|field| field.ident.as_ref()).map(|name| quote!(#name)).collect()
         }
-        Fields::Unnamed(fields) => {
-            (0..fields.unnamed.len()).map(Index::from).map(|index| quote!(#index)).collect()
-        }
+        Fields::Unnamed(fields) => (0..fields.unnamed.len()).map(Index::from).map(|index| quote!(#index)).collect(),
         Fields::Unit => Vec::new(),
     };
     let types = data.fields.iter().map(|field| &field.ty);
