@@ -137,3 +137,21 @@ fn heads_too_large_are_refused() {
     });
     assert_eq!(backend.count(), 0);
 }
+
+#[test]
+fn a_client_that_takes_nothing_of_its_streams_is_cut() {
+    let backend = Backend::new(|_, mut wire| {
+        wire.read_message();
+        wire.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n");
+        let chunk = vec![b'x'; 1 << 20];
+        while std::io::Write::write_all(&mut wire.stream, &chunk).is_ok() {}
+    });
+    let options = HttpOptions { connect_timeout: Duration::from_millis(60), ..hasty() };
+    let world = World::new(&backend.url, options);
+    run(async {
+        let (mut sender, connection) = connect(&world).await;
+        let _unread = sender.send_request(request("/", b"")).await.unwrap();
+        // hyper goes on reading the socket, so that only the stream stands still.
+        let _ = connection.await.unwrap();
+    });
+}

@@ -121,7 +121,13 @@ impl http_body::Body for Body {
                 this.content = Content::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Content::Stream(stream) => stream.poll_frame(cx),
+            Content::Stream(stream) => {
+                let frame = stream.poll_frame(cx);
+                if let (Poll::Ready(_), Some(exchange)) = (&frame, &this.exchange) {
+                    exchange.moved();
+                }
+                frame
+            }
         }
     }
 

@@ -41,8 +41,8 @@ pub struct Connection {
     clock: Arc<Clock>,
     /// Requests and replies whose bodies aren't at their end.
     exchanges: AtomicUsize,
-    /// When the last exchange ended, or the connection began.
-    idle_since: AtomicU64,
+    /// When something last moved: an exchange began or ended, or a piece of a body passed.
+    moved_at: AtomicU64,
     /// When the first byte of a head came that isn't complete yet.
     head_since: AtomicU64,
     /// When the socket stopped taking what we write.
@@ -66,7 +66,7 @@ impl Connection {
             local,
             clock,
             exchanges: AtomicUsize::new(0),
-            idle_since: AtomicU64::new(now),
+            moved_at: AtomicU64::new(now),
             head_since: AtomicU64::new(now),
             blocked_since: AtomicU64::new(NEVER),
             linger_since: AtomicU64::new(NEVER),
@@ -161,6 +161,7 @@ impl Connection {
     pub(super) fn begin(self: &Arc<Self>) -> Exchange {
         self.exchanges.fetch_add(1, Ordering::Relaxed);
         self.head_since.store(NEVER, Ordering::Relaxed);
+        self.moved_at.store(self.clock.now(), Ordering::Relaxed);
         Exchange { connection: Arc::clone(self) }
     }
 
@@ -175,13 +176,19 @@ impl Connection {
         if over(&self.blocked_since, limits.body_idle) || over(&self.linger_since, limits.linger) {
             return self.cut();
         }
+        let h2 = self.h2.load(Ordering::Relaxed);
         if self.exchanges.load(Ordering::Relaxed) != 0 {
+            // An HTTP/2 client may take nothing of any stream and still keep the socket moving. The upstream's
+            // own timeouts would have moved something by now.
+            if h2 && over(&self.moved_at, limits.stuck) {
+                self.cut();
+            }
             return;
         }
-        let slow_head = !self.h2.load(Ordering::Relaxed) && over(&self.head_since, limits.header);
-        if slow_head || over(&self.idle_since, limits.idle.saturating_add(limits.linger)) {
+        let slow_head = !h2 && over(&self.head_since, limits.header);
+        if slow_head || over(&self.moved_at, limits.idle.saturating_add(limits.linger)) {
             self.cut();
-        } else if over(&self.idle_since, limits.idle) && !self.is_closing() {
+        } else if over(&self.moved_at, limits.idle) && !self.is_closing() {
             self.close_gracefully();
         }
     }
@@ -194,12 +201,16 @@ pub(super) struct Limits {
     idle: u64,
     body_idle: u64,
     linger: u64,
+    stuck: u64,
     lag: u64,
 }
 
 impl Limits {
     pub(super) fn new(options: &HttpOptions) -> Self {
+        let upstream = options.response_head_timeout.max(options.response_idle_timeout);
+        let stuck = upstream + options.connect_timeout + options.upstream_wait_timeout + options.body_idle_timeout;
         Self {
+            stuck: millis(stuck),
             header: millis(options.header_timeout),
             idle: millis(options.idle_timeout),
             body_idle: millis(options.body_idle_timeout),
@@ -223,6 +234,11 @@ impl Exchange {
     pub(super) const fn connection(&self) -> &Arc<Connection> {
         &self.connection
     }
+
+    /// A piece of a body has passed.
+    pub(super) fn moved(&self) {
+        self.connection.moved_at.store(self.connection.clock.now(), Ordering::Relaxed);
+    }
 }
 
 impl Clone for Exchange {
@@ -234,7 +250,7 @@ impl Clone for Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         let connection = &*self.connection;
-        connection.idle_since.store(connection.clock.now(), Ordering::Relaxed);
+        connection.moved_at.store(connection.clock.now(), Ordering::Relaxed);
         connection.exchanges.fetch_sub(1, Ordering::Relaxed);
     }
 }

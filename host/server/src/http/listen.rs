@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that may wait for an accept, per listener.
-const BACKLOG: i32 = 1024;
+pub(super) const BACKLOG: i32 = 1024;
 
 /// File descriptors kept for what isn't a client: listeners, files, the log, runtimes.
 const SPARE_DESCRIPTORS: u64 = 64;

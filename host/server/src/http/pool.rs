@@ -68,6 +68,11 @@ impl Pool {
         let timeout = self.idle_timeout;
         self.idle.retain(|idle| !idle.sender.is_closed() && now.duration_since(idle.since) < timeout);
     }
+
+    /// Whether anything refers to it: one that nothing does is made anew when it is needed.
+    fn is_used(&self) -> bool {
+        !self.idle.is_empty() || self.waiting > 0 || Arc::strong_count(&self.permits) > 1
+    }
 }
 
 fn with_pool<T>(upstream: &Upstream, act: impl FnOnce(&mut Pool) -> T) -> T {
@@ -84,7 +89,10 @@ fn with_pool<T>(upstream: &Upstream, act: impl FnOnce(&mut Pool) -> T) -> T {
 pub(super) fn prune() {
     POOLS.with_borrow_mut(|pools| {
         let now = Instant::now();
-        pools.iter_mut().for_each(|pool| pool.prune(now));
+        pools.retain_mut(|pool| {
+            pool.prune(now);
+            pool.is_used()
+        });
     });
 }
 

@@ -24,6 +24,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::body::Body;
 use super::cap::ConnectionCap;
 use super::connection::{Clock, Connection, Limits};
+use super::listen;
 use super::options::HttpOptions;
 use super::pool;
 use super::reply::{Form, Status};
@@ -180,7 +181,9 @@ impl<S: Service> Worker<S> {
             }
         }
         // Connections that the kernel has already made would be reset with the listener.
-        while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+        for _ in 0..listen::BACKLOG {
+            let waiting = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
+            let Ok(Ok((stream, peer))) = waiting else { break };
             self.welcome(stream, peer);
         }
     }

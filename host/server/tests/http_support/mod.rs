@@ -11,10 +11,17 @@ use std::time::{Duration, Instant};
 
 use http::{Request, Response};
 use portcullis::http::proxy::{Forwarding, forward};
-use portcullis::http::{Body, Connection, Form, Handle, HttpOptions, Refusal, ServeOptions, Service, Upstream, serve};
+use portcullis::http::{
+    Body, CollectError, Connection, Form, Handle, HttpOptions, Refusal, Reply, ServeOptions, Service, Status, Upstream,
+    read_bounded, resend, serve,
+};
 use portcullis_domain::source::SourceRules;
 
 pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What `/login` takes.
+pub const LOGIN_BYTES_MAX: usize = 8;
+pub const LOGIN_TIME: Duration = Duration::from_millis(150);
 
 /// Forwards all, or answers by `answer` where that says so.
 pub struct Front {
@@ -27,11 +34,23 @@ pub struct Front {
 type Answer = Box<dyn Fn(&Request<Body>) -> Option<Response<Body>> + Send + Sync>;
 
 impl Service for Front {
-    async fn call(&self, request: Request<Body>, connection: &Arc<Connection>) -> Response<Body> {
+    async fn call(&self, mut request: Request<Body>, connection: &Arc<Connection>) -> Response<Body> {
         if let Some(answer) = (self.answer)(&request) {
             return answer;
         }
         let form = Form::of(request.method(), request.headers());
+        if request.uri().path() == "/login" {
+            let (mut parts, body) = request.into_parts();
+            request = match read_bounded(body, LOGIN_BYTES_MAX, LOGIN_TIME).await {
+                Ok(read) => {
+                    let body = resend(&mut parts.headers, read);
+                    Request::from_parts(parts, body)
+                }
+                Err(CollectError::TooLarge) => return Reply::new(Status::ContentTooLarge).close().into_response(form),
+                Err(CollectError::Timeout) => return Reply::new(Status::RequestTimeout).close().into_response(form),
+                Err(CollectError::Broken) => return Reply::new(Status::BadRequest).close().into_response(form),
+            };
+        }
         let named = request.headers().get_all("x-forwarded-for");
         let decided = self.rules.decide(connection.peer().ip(), named.iter().map(http::HeaderValue::as_bytes));
         let forwarding = Forwarding { decided, user: Some("ann"), strip_authorization: true };
