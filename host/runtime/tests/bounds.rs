@@ -108,6 +108,12 @@ fn a_clock_is_there_and_can_not_be_asked() {
 }
 
 #[test]
+fn a_standard_output_is_there_and_can_not_be_had() {
+    fails_twice("writes-to-stdout", Outcome::Failure, Cause::Import);
+    assert!(passes(&denying("writes-to-stdout").attempt(Outcome::Success)), "what isn't called does no harm");
+}
+
+#[test]
 fn a_flood_of_log_lines_is_bounded_and_counted() {
     let policy = denying("floods-log");
     assert!(passes(&policy.attempt(Outcome::Failure)));

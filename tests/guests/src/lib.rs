@@ -81,6 +81,7 @@ const FIXTURES: &[(&str, Make)] = &[
     wat!("scanner-policy", "traps-on-one-path"),
     ("truncated", Make::Truncated),
     wat!("ban-policy", "two-memories"),
+    wat!("stdout", "writes-to-stdout"),
 ];
 
 /// The names of all fixtures.
@@ -141,7 +142,9 @@ fn always_bans() -> Result<&'static str> {
 fn encode(world: &str, text: &str, policy_wit: &str) -> Result<Vec<u8>> {
     match world {
         "other" => wrap(&format!("(module {text})"), &[("policy.wit", policy_wit), ("worlds.wit", WORLDS_WIT)], world),
-        "clocks" | "sockets" => wrap(&module(text), &[("policy.wit", policy_wit), ("worlds.wit", WORLDS_WIT)], world),
+        "clocks" | "sockets" | "stdout" => {
+            wrap(&module(text), &[("policy.wit", policy_wit), ("worlds.wit", WORLDS_WIT)], world)
+        }
         _ => wrap(&module(text), &[("policy.wit", policy_wit)], world),
     }
 }
