@@ -156,7 +156,9 @@ mod tests {
         assert_eq!(read(&[b"Bearer x", b"Basic YTpi"]), Err(BasicError::Several));
         assert_eq!(read(&[b"Basic,YTpi"]), Err(BasicError::NoScheme));
         assert_eq!(read(&[b""]), Err(BasicError::NoScheme));
-        for wrong in [&b"Basic"[..], b"Basic YTpiYw", b"Basic YTp!", b"Basic YTpi YTpi", b"Basic YTpiYx==", b"Basic YT-_"] {
+        for wrong in
+            [&b"Basic"[..], b"Basic YTpiYw", b"Basic YTp!", b"Basic YTpi YTpi", b"Basic YTpiYx==", b"Basic YT-_"]
+        {
             let result = read(&[wrong]);
             assert!(matches!(result, Err(BasicError::NotBase64 | BasicError::NoColon)), "{result:?}");
         }

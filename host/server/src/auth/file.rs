@@ -129,7 +129,9 @@ pub enum FileWarning {
     #[error("every user of this machine can read the credentials file: chmod o-r it")]
     WorldReadable,
     /// Checks of some ids take less time than of others.
-    #[error("hashes of different cost: how long an answer takes tells which ids exist; set the passwords anew at one cost")]
+    #[error(
+        "hashes of different cost: how long an answer takes tells which ids exist; set the passwords anew at one cost"
+    )]
     MixedCosts,
     /// There is nobody in it.
     #[error("the credentials file is empty: nobody can log in")]
@@ -212,6 +214,14 @@ impl Credentials {
         let mixed = hashed.min().is_some_and(|least| least != dearest.cost());
         let warnings = if mixed { vec![FileWarning::MixedCosts] } else { Vec::new() };
         Ok(Loaded { credentials: Self { key: key.clone(), id_case, entries, dearest }, warnings })
+    }
+
+    /// Whether the same ids can log in with the same secrets: then whoever was
+    /// verified by the one is by the other. For reloads, not for checks: it
+    /// takes as long as it takes.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.id_case == other.id_case && self.entries == other.entries
     }
 
     /// How many ids there are.

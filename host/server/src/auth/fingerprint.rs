@@ -36,6 +36,12 @@ impl ProcessKey {
         Self(bytes)
     }
 
+    /// The key itself, for a gate's own hashes.
+    #[must_use]
+    pub const fn to_bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// The HMAC-SHA-256 of parts, told apart from one another and by purpose.
     pub(super) fn mac(&self, purpose: &str, parts: &[&[u8]]) -> [u8; 32] {
         // HMAC takes keys of any length.

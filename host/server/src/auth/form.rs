@@ -269,18 +269,31 @@ mod tests {
     fn finds_id_and_secret() {
         assert_eq!(read(FORM, b"password=s%26t&x=1&user%6Eame=a+b%2Bc"), login("a b+c", Some("s&t")));
         assert_eq!(read(FORM, b"username=a"), login("a", None));
-        assert_eq!(read(JSON, br#"{"username":"a\u0062", "x":[{"username":1}], "password":"s"}"#), login("ab", Some("s")));
+        assert_eq!(
+            read(JSON, br#"{"username":"a\u0062", "x":[{"username":1}], "password":"s"}"#),
+            login("ab", Some("s"))
+        );
         assert_eq!(read("Application/JSON; Charset=\"UTF-8\"; v=1", br#"{"username":"a"}"#), login("a", None));
     }
 
     #[test]
     fn what_can_be_read_in_two_ways_is_refused() {
-        for body in ["username=a&username=b", "username=a&user%6eame=b", "Username=a", "username=a&USERNAME=b",
-            "username=a&password=1&password=2", "u\u{17f}ername=a"] {
+        for body in [
+            "username=a&username=b",
+            "username=a&user%6eame=b",
+            "Username=a",
+            "username=a&USERNAME=b",
+            "username=a&password=1&password=2",
+            "u\u{17f}ername=a",
+        ] {
             assert_eq!(read(FORM, body.as_bytes()), Err(FormError::Ambiguous), "{body}");
         }
-        for body in [r#"{"username":"a","username":"b"}"#, r#"{"username":"a","user\u006eame":"b"}"#, r#"{"UserName":"a"}"#,
-            r#"{"username":"a","x":1,"x":2}"#] {
+        for body in [
+            r#"{"username":"a","username":"b"}"#,
+            r#"{"username":"a","user\u006eame":"b"}"#,
+            r#"{"UserName":"a"}"#,
+            r#"{"username":"a","x":1,"x":2}"#,
+        ] {
             assert_eq!(read(JSON, body.as_bytes()), Err(FormError::Ambiguous), "{body}");
         }
     }
@@ -293,7 +306,9 @@ mod tests {
         assert_eq!(read(FORM, b"username=a%0ab"), Err(FormError::IdForm));
         assert_eq!(read(FORM, b"username=%ff"), Err(FormError::Malformed));
         assert_eq!(read(JSON, br#"{"username":1}"#), Err(FormError::NotText));
-        for body in [&b"[]"[..], b"", b"{", br#"{"username":"a"} x"#, b"\xff", br#""username""#, br#"{"username":"\ud800"}"#] {
+        for body in
+            [&b"[]"[..], b"", b"{", br#"{"username":"a"} x"#, b"\xff", br#""username""#, br#"{"username":"\ud800"}"#]
+        {
             assert_eq!(read(JSON, body), Err(FormError::Malformed), "{}", String::from_utf8_lossy(body));
         }
         assert_eq!(read(FORM, &vec![b'a'; LOGIN_BODY_BYTES_MAX + 1]), Err(FormError::TooLong));

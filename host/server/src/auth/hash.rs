@@ -18,7 +18,7 @@ const ARGON2_WORK_KIB_MAX: u64 = 4 << 20;
 const ARGON2_LANES_MAX: u32 = 64;
 
 /// A secret as it is kept.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Stored {
     /// An HMAC of a plain secret, under the process's key.
     Plain([u8; 32]),
@@ -130,8 +130,7 @@ fn argon2_bounds(text: &str) -> Result<u64, HashError> {
         return Err(HashError::Malformed);
     }
     let work = u64::from(params.m_cost()) * u64::from(params.t_cost());
-    let bounded = params.m_cost() <= ARGON2_MEMORY_KIB_MAX
-        && params.p_cost() <= ARGON2_LANES_MAX
-        && work <= ARGON2_WORK_KIB_MAX;
+    let bounded =
+        params.m_cost() <= ARGON2_MEMORY_KIB_MAX && params.p_cost() <= ARGON2_LANES_MAX && work <= ARGON2_WORK_KIB_MAX;
     bounded.then_some(work).ok_or(HashError::TooDear)
 }

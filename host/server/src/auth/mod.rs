@@ -5,8 +5,8 @@
 
 mod basic;
 mod client;
-mod fingerprint;
 mod file;
+mod fingerprint;
 mod form;
 mod hash;
 mod hasher;
@@ -15,7 +15,9 @@ mod paths;
 
 pub use basic::{BasicCredentials, BasicError, Presented, Secret};
 pub use client::{Client, ClientError};
-pub use file::{CREDENTIALS_BYTES_MAX, Checked, Credentials, FileError, FileMistake, FileMistakes, FileWarning, Loaded};
+pub use file::{
+    CREDENTIALS_BYTES_MAX, Checked, Credentials, FileError, FileMistake, FileMistakes, FileWarning, Loaded,
+};
 pub use fingerprint::{Fingerprints, KeyError, ProcessKey};
 pub use form::{FormError, FormFields, LOGIN_BODY_BYTES_MAX, Login, read_login};
 pub use hash::HashError;

@@ -8,6 +8,7 @@
 //! Letter case counts. It must not know where the paths come from.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 /// How often a path is decoded at most: an upstream behind a decoding proxy decodes twice.
 const DECODINGS_MAX: usize = 2;
@@ -66,7 +67,8 @@ struct Reading {
     encoded_slash_splits: bool,
     /// Backslashes are slashes.
     backslash_splits: bool,
-    /// `;` and what follows it is no part of a segment.
+    /// `;` and what follows it is no part of a segment; a decoded `?`, `#` or
+    /// NUL ends the path.
     strips_params: bool,
     /// `//` is one slash before dot segments are removed, and not only after.
     merges_first: bool,
@@ -114,14 +116,10 @@ fn read(
     stack.clear();
     if reading.encoded_slash_splits {
         let decoded = decode(path, decodings);
-        for segment in split(&decoded, reading) {
-            push(segment.to_vec(), reading, stack);
-        }
+        let _ = split(&decoded, reading).try_for_each(|segment| push(segment.to_vec(), reading, stack));
     } else {
-        for segment in split(path, reading) {
-            let decoded = decode(segment, decodings).into_owned();
-            push(decoded, reading, stack);
-        }
+        let _ =
+            split(path, reading).try_for_each(|segment| push(decode(segment, decodings).into_owned(), reading, stack));
     }
     let segments: Vec<&[u8]> = stack.iter().filter(|segment| !segment.is_empty()).map(Vec::as_slice).collect();
     matches(&segments)
@@ -133,23 +131,25 @@ fn split(path: &[u8], reading: Reading) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Adds a decoded segment as the reading has it; `..` takes the last one away.
-fn push(mut segment: Vec<u8>, reading: Reading, stack: &mut Vec<Vec<u8>>) {
-    if reading.strips_params
-        && let Some(params) = segment.iter().position(|&byte| byte == b';')
-    {
-        segment.truncate(params);
+/// Breaks where the path ends early.
+fn push(mut segment: Vec<u8>, reading: Reading, stack: &mut Vec<Vec<u8>>) -> ControlFlow<()> {
+    let mut flow = ControlFlow::Continue(());
+    if reading.strips_params {
+        if let Some(end) = segment.iter().position(|byte| matches!(byte, b'?' | b'#' | 0)) {
+            segment.truncate(end);
+            flow = ControlFlow::Break(());
+        }
+        if let Some(params) = segment.iter().position(|&byte| byte == b';') {
+            segment.truncate(params);
+        }
     }
-    if reading.removes_dots && segment == b"." {
-        return;
-    }
-    if reading.removes_dots && segment == b".." {
+    let is_dots = reading.removes_dots && matches!(&segment[..], b"." | b"..");
+    if is_dots && segment.len() == 2 {
         stack.pop();
-        return;
+    } else if !(is_dots || segment.is_empty() && reading.merges_first) {
+        stack.push(segment);
     }
-    if segment.is_empty() && reading.merges_first {
-        return;
-    }
-    stack.push(segment);
+    flow
 }
 
 /// Percent-decodes that often; a `%` without two hex digits stays.
@@ -186,13 +186,40 @@ mod tests {
     fn nothing_gets_around_protect_by_spelling() {
         let protected = Protected::new(["/admin"]);
         for path in [
-            "//admin", "/./admin", "/x/../admin", "/%61dmin", "/%2561dmin", "/x/%2e%2e/admin", "/x/..%2fadmin",
-            "/x%2f..%2fadmin", "/admin;v=1/x", "/;/admin", "/..;/admin", "/x/..;/admin", "\\admin", "/x\\..\\admin",
-            "/a%2fb/../admin", "/a\\b/../admin", "/a//../admin", "/x/%252e%252e/admin", "/admin%2fx", "/admin%5cx",
-            "/admin/../x", "/admin/..%2fx", "/../../admin", "/admin%3bx", "admin", "/.//admin", "/%2e/admin", "/x/.%2e/admin",
+            "//admin",
+            "/./admin",
+            "/x/../admin",
+            "/%61dmin",
+            "/%2561dmin",
+            "/x/%2e%2e/admin",
+            "/x/..%2fadmin",
+            "/x%2f..%2fadmin",
+            "/admin;v=1/x",
+            "/;/admin",
+            "/..;/admin",
+            "/x/..;/admin",
+            "\\admin",
+            "/x\\..\\admin",
+            "/a%2fb/../admin",
+            "/a\\b/../admin",
+            "/a//../admin",
+            "/x/%252e%252e/admin",
+            "/admin%2fx",
+            "/admin%5cx",
+            "/admin/../x",
+            "/admin/..%2fx",
+            "/../../admin",
+            "/admin%3bx",
+            "admin",
+            "/.//admin",
+            "/%2e/admin",
+            "/x/.%2e/admin",
+            "/admin%3fx",
+            "/x/../admin%00/../y",
         ] {
             assert!(protected.guards(path), "{path}");
         }
+        assert!(Protected::new(["/ä"]).guards("/%C3%A4/x") && Protected::new(["/ä"]).guards("/%c3%a4"));
         for path in ["/x%2fadmin", "/x/./admin", "/%41dmin", "/x;/admin", "/adm%69nx", "/x%"] {
             assert!(!protected.guards(path), "{path}");
         }
@@ -201,7 +228,8 @@ mod tests {
     #[test]
     fn login_paths_are_exact_however_they_are_written() {
         let logins = LoginPaths::new(["/login", "/api/session/"]);
-        for path in ["/login", "/login/", "//login", "/%6cogin", "/x/../login", "/login;jsessionid=1", "/api//session"] {
+        for path in ["/login", "/login/", "//login", "/%6cogin", "/x/../login", "/login;jsessionid=1", "/api//session"]
+        {
             assert!(logins.contains(path), "{path}");
         }
         for path in ["/", "/login/x", "/logins", "/x/login", "/Login"] {
@@ -217,7 +245,8 @@ mod tests {
             prop_oneof![Just(c.to_string()), Just(format!("%{hex:02x}")), Just(format!("%25{hex:02X}"))]
         };
         let word = |word: &'static str| word.chars().map(letter).collect::<Vec<_>>().prop_map(|parts| parts.concat());
-        let separator = prop_oneof![Just("/"), Just("//"), Just("/./"), Just("/%2e/"), Just("/x/../"), Just("/;a/x/..;/../")];
+        let separator =
+            prop_oneof![Just("/"), Just("//"), Just("/./"), Just("/%2e/"), Just("/x/../"), Just("/;a/x/..;/../")];
         (separator.clone(), word("admin"), prop_oneof![Just(""), Just(";v=1")], separator, word("panel"))
             .prop_map(|(a, b, c, d, e)| format!("{a}{b}{c}{d}{e}"))
     }

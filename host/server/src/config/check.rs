@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use ipnet::IpNet;
 use toml::de::DeTable;
 
 use super::mistake::{Cause, Place};
@@ -55,7 +56,9 @@ impl Overrides {
                         overrides.listen.push(address);
                         None
                     }
-                    Err(_) => Some((super::mistake::shown(text), "an address and port such as 127.0.0.1:8080".to_owned())),
+                    Err(_) => {
+                        Some((super::mistake::shown(text), "an address and port such as 127.0.0.1:8080".to_owned()))
+                    }
                 },
                 Override::Upstream => match UpstreamUrl::parse(text) {
                     Ok(url) => {
@@ -95,9 +98,18 @@ impl Overrides {
 
 /// Reports settings that don't go together. Keys already found wrong are left
 /// out, so that one mistake isn't reported as two.
-pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, auth: Section<'t>, overrides: &Overrides) {
+pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, sections: [Section<'t>; 2], overrides: &Overrides) {
+    let [source, auth] = sections;
     if config.listen.address.is_empty() && reader.clean("listen.address") {
         reader.mistake(Place::Nowhere, "listen.address", conflict("at least one address is needed"));
+    }
+    let everyone = |networks: &[IpNet]| networks.iter().any(|network| network.prefix_len() == 0);
+    for (networks, key) in
+        [(&config.source.trusted_proxies, "source.trusted_proxies"), (&config.source.never_ban, "source.never_ban")]
+    {
+        if everyone(networks) {
+            conflict_at(reader, source, key, "a network of all addresses: nobody would ever be banned");
+        }
     }
     if config.auth.failure_statuses.is_empty() && reader.clean("auth.failure_statuses") {
         conflict_at(reader, auth, "auth.failure_statuses", "at least one status is needed, else no login ever fails");
@@ -123,7 +135,12 @@ fn check_file_mode<'t>(reader: &mut Reader<'t>, config: &Config, auth: Section<'
 
 fn check_upstream_mode<'t>(reader: &mut Reader<'t>, config: &Config, auth: Section<'t>, overrides: &Overrides) {
     if config.upstream.is_none() && reader.clean("upstream.url") {
-        conflict_at(reader, auth, "auth.mode", "mode \"upstream\" needs upstream.url: the service behind checks the secrets");
+        conflict_at(
+            reader,
+            auth,
+            "auth.mode",
+            "mode \"upstream\" needs upstream.url: the service behind checks the secrets",
+        );
     }
     if config.auth.file.is_some() {
         conflict_at(reader, auth, "auth.file", "only used in file mode, and auth.mode is \"upstream\"");
@@ -133,7 +150,8 @@ fn check_upstream_mode<'t>(reader: &mut Reader<'t>, config: &Config, auth: Secti
         reader.mistake(place, "", conflict("only used in file mode, and auth.mode is \"upstream\""));
     }
     if present(auth, "auth.protect") {
-        let why = "only used in file mode, and the mode here is upstream: the service behind has to ask for credentials";
+        let why =
+            "only used in file mode, and the mode here is upstream: the service behind has to ask for credentials";
         conflict_at(reader, auth, "auth.protect", why);
     }
     let clean = reader.clean("auth.login_paths") && reader.clean("auth.success_statuses");

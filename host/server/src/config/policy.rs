@@ -99,7 +99,8 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Pa
         if value.get_ref().as_table().is_none() {
             // `[policy]` itself holds nothing but tables: most likely a key of one of them.
             let nearest = super::mistake::nearest(name.get_ref(), KINDS.map(|(name, _)| name));
-            let wrong = Wrong { expected: format!("a table, [{key}]"), nearest: nearest.map(|n| format!("policy.{n}")) };
+            let wrong =
+                Wrong { expected: format!("a table, [{key}]"), nearest: nearest.map(|n| format!("policy.{n}")) };
             reader.wrong(&value.span(), key, value.get_ref(), wrong);
             continue;
         }
@@ -131,9 +132,10 @@ fn read_policy<'t>(
     let fallback_settings = read_settings(reader, section, "policy.NAME.fallback_settings");
     let limits = read_limits(reader, section);
     if let Some(line) = line {
-        for (path, expected) in
-            [("policy.NAME.kind", "\"wait\", \"ban\" or \"scanner\""), ("policy.NAME.plugin", "\"bundle:ban\" or a file path")]
-        {
+        for (path, expected) in [
+            ("policy.NAME.kind", "\"wait\", \"ban\" or \"scanner\""),
+            ("policy.NAME.plugin", "\"bundle:ban\" or a file path"),
+        ] {
             if reader.raw(section, path).is_none() {
                 let place = Place::Line { line, column: None };
                 reader.mistake(place, full(path, Some(name)), Cause::Missing { expected: expected.to_owned() });

@@ -81,9 +81,11 @@ fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path
         gate: read_gate(reader, gate),
         policies: policy::read(reader, root, base),
         log: read_log(reader, log, base),
-        plugins: Plugins { cache: reader.maybe(plugins, "plugins.cache", parse::file_path).map(|path| base.join(path)) },
+        plugins: Plugins {
+            cache: reader.maybe(plugins, "plugins.cache", parse::file_path).map(|path| base.join(path)),
+        },
     };
-    check::check(reader, &config, auth, overrides);
+    check::check(reader, &config, [source, auth], overrides);
     config
 }
 

@@ -120,7 +120,12 @@ fn float(value: &DeValue<'_>) -> Option<f64> {
         DeValue::Float(float) => float.as_str().parse().ok()?,
         // Only whole numbers beside fractions in one list come here.
         DeValue::Integer(integer) if integer.radix() == 10 => integer.as_str().parse().ok()?,
-        _ => return None,
+        DeValue::Integer(_)
+        | DeValue::String(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => return None,
     };
     f64::is_finite(number).then_some(number)
 }
@@ -140,7 +145,9 @@ fn json(value: &DeValue<'_>) -> Option<serde_json::Value> {
         DeValue::Integer(_) => parse::integer(value)?.into(),
         DeValue::Float(_) => float(value)?.into(),
         DeValue::String(text) => text.as_ref().into(),
-        DeValue::Array(array) => array.iter().map(|element| json(element.get_ref())).collect::<Option<Vec<_>>>()?.into(),
+        DeValue::Array(array) => {
+            array.iter().map(|element| json(element.get_ref())).collect::<Option<Vec<_>>>()?.into()
+        }
         DeValue::Table(table) => json_table(table)?,
         DeValue::Datetime(_) => return None,
     })

@@ -114,8 +114,20 @@ mod tests {
     #[test]
     fn refuses_what_it_cannot_reach() {
         assert_eq!(UpstreamUrl::parse("https://app"), Err(UrlError::Tls));
-        for text in ["app:80", "http://", "http://u:p@app", "http://app?x", "ftp://app", "http://a b", "http://::1",
-            "http://app:0", "http://app:x", "http://[::1", "http://app/../x", "unix:/run/app"] {
+        for text in [
+            "app:80",
+            "http://",
+            "http://u:p@app",
+            "http://app?x",
+            "ftp://app",
+            "http://a b",
+            "http://::1",
+            "http://app:0",
+            "http://app:x",
+            "http://[::1",
+            "http://app/../x",
+            "unix:/run/app",
+        ] {
             assert_eq!(UpstreamUrl::parse(text), Err(UrlError::Form), "{text}");
         }
     }

@@ -21,7 +21,9 @@ pub(super) fn escape(into: &mut Vec<u8>, text: &[u8], words: Words) {
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
         let stays = match byte {
-            b'%' => words == Words::Path && matches!(after, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()),
+            b'%' => {
+                words == Words::Path && matches!(after, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())
+            }
             b' ' => words == Words::Sentence,
             _ => is_plain(byte),
         };
@@ -35,8 +37,7 @@ pub(super) fn escape(into: &mut Vec<u8>, text: &[u8], words: Words) {
 }
 
 const fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/' | b'@' | b':' | b'+' | b'=' | b',')
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/' | b'@' | b':' | b'+' | b'=' | b',')
 }
 
 /// Appends our own words: only control characters are written as `%XX`, so
@@ -47,7 +48,9 @@ pub(super) fn escape_controls(into: &mut Vec<u8>, text: &str) {
         let bytes = c.encode_utf8(&mut utf8).as_bytes();
         // U+2028 and U+2029 end lines for some readers.
         if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') {
-            bytes.iter().for_each(|&byte| into.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]));
+            bytes
+                .iter()
+                .for_each(|&byte| into.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]));
         } else {
             into.extend_from_slice(bytes);
         }

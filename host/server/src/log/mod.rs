@@ -103,6 +103,9 @@ pub enum LogError {
     /// The thread that writes can't be started.
     #[error("can't start the thread that writes the log: {0}")]
     Thread(io::Error),
+    /// The thread that writes waits for whoever reads the log.
+    #[error("the log's reader or disk hangs")]
+    Stalled,
     /// The thread that writes has ended.
     #[error("the log is closed")]
     Closed,
@@ -200,10 +203,12 @@ impl Log {
         self.shared.writer.reopen()
     }
 
-    /// Waits until every line so far is written. Not for the gate's threads.
+    /// Waits until every line so far is written, some seconds at most. Not for
+    /// the gate's threads; to be called at the end of the program, since a
+    /// handle within `tracing` is never dropped.
     ///
     /// # Errors
-    /// [`LogError::Closed`] if nothing writes any more.
+    /// [`LogError::Stalled`] or [`LogError::Closed`] if nothing writes any more.
     pub fn flush(&self) -> Result<(), LogError> {
         if let Some(suppressed) = self.shared.refusals.take() {
             self.queue(Timestamp::now(), &Line::Suppressed(suppressed));

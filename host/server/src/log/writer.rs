@@ -8,9 +8,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select_biased};
 use jiff::Timestamp;
 
 use super::line::{Line, Operational, format_line};
@@ -22,6 +22,8 @@ const QUEUE_LINES: usize = 8192;
 const QUEUE_BYTES: usize = 16 << 20;
 /// Bytes that are written at once.
 const BATCH_BYTES: usize = 64 << 10;
+/// Longest wait for the writing thread: a reader that hangs can't hold up the end.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Mode of a file that the log makes.
 const FILE_MODE: u32 = 0o640;
 
@@ -36,7 +38,8 @@ pub(super) struct Writer {
     orders: Sender<Order>,
     counts: Arc<Counts>,
     path: Option<PathBuf>,
-    thread: Option<JoinHandle<()>>,
+    /// Nothing is ever sent: it closes when the writing thread ends.
+    ended: Receiver<()>,
 }
 
 #[derive(Default)]
@@ -69,8 +72,13 @@ impl Writer {
             told: (0, 0),
         };
         let thread = std::thread::Builder::new().name("log".to_owned());
-        let thread = thread.spawn(move || sink.run(&queue, &ordered)).map_err(LogError::Thread)?;
-        Ok(Self { lines: Some(lines), orders, counts, path, thread: Some(thread) })
+        let (running, ended) = bounded(0);
+        let run = move || {
+            sink.run(&queue, &ordered);
+            drop(running);
+        };
+        thread.spawn(run).map_err(LogError::Thread)?;
+        Ok(Self { lines: Some(lines), orders, counts, path, ended })
     }
 
     /// Queues one line, its newline included, or counts it as dropped.
@@ -87,16 +95,22 @@ impl Writer {
 
     pub(super) fn reopen(&self) -> Result<(), LogError> {
         let Some(path) = &self.path else { return self.flush() };
-        let (done, reply) = bounded(1);
-        self.orders.send(Order::Reopen(done)).map_err(|_| LogError::Closed)?;
-        let result = reply.recv().map_err(|_| LogError::Closed)?;
+        let result = self.order(Order::Reopen)?;
         result.map_err(|error| LogError::Open { path: path.clone(), error })
     }
 
     pub(super) fn flush(&self) -> Result<(), LogError> {
+        self.order(Order::Flush)
+    }
+
+    fn order<T>(&self, order: impl FnOnce(Sender<T>) -> Order) -> Result<T, LogError> {
         let (done, reply) = bounded(1);
-        self.orders.send(Order::Flush(done)).map_err(|_| LogError::Closed)?;
-        reply.recv().map_err(|_| LogError::Closed)
+        let sent = self.orders.send_timeout(order(done), PATIENCE);
+        sent.map_err(|error| if error.is_timeout() { LogError::Stalled } else { LogError::Closed })?;
+        reply.recv_timeout(PATIENCE).map_err(|error| match error {
+            RecvTimeoutError::Timeout => LogError::Stalled,
+            RecvTimeoutError::Disconnected => LogError::Closed,
+        })
     }
 
     /// Lines dropped, and lines that couldn't be written.
@@ -105,16 +119,12 @@ impl Writer {
     }
 }
 
-/// The last handle waits until everything is written.
+/// The last handle waits until everything is written, but not for ever.
 impl Drop for Writer {
     fn drop(&mut self) {
         drop(self.lines.take());
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            // A writing thread that broke down has nothing left to say.
-            let _ = thread.join();
-        }
+        // Either way there is nobody left to tell.
+        let _ = self.ended.recv_timeout(PATIENCE);
     }
 }
 
@@ -220,10 +230,8 @@ impl Sink {
         if (dropped, unwritten) == self.told {
             return;
         }
-        let fields = [
-            ("dropped", (dropped - self.told.0).to_string()),
-            ("unwritten", (unwritten - self.told.1).to_string()),
-        ];
+        let fields =
+            [("dropped", (dropped - self.told.0).to_string()), ("unwritten", (unwritten - self.told.1).to_string())];
         let text = "lines are missing from the log here";
         let line = Operational { level: Level::Warn, target: "portcullis::log", text, foreign: false, fields: &fields };
         let mut bytes = Vec::new();
