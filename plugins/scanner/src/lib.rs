@@ -48,7 +48,7 @@ impl Settings {
     }
 }
 
-fn http_statuses(statuses: &Vec<u16>) -> Result<(), String> {
+fn http_statuses(statuses: &[u16]) -> Result<(), String> {
     if statuses.iter().all(|status| (100..600).contains(status)) {
         return Ok(());
     }
@@ -62,7 +62,7 @@ fn within_bound(maxretry: &u32) -> Result<(), String> {
     Err(text::joined(&["at most ", &text::integer(MAXRETRY_MAX.into())]))
 }
 
-fn path_patterns(patterns: &Vec<String>) -> Result<(), String> {
+fn path_patterns(patterns: &[String]) -> Result<(), String> {
     let well_formed = |pattern: &String| {
         let path = pattern.strip_suffix('*').unwrap_or(pattern).as_bytes();
         path.first() == Some(&b'/') && !path.iter().any(|byte| matches!(byte, b'*' | b'?'))

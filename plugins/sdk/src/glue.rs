@@ -54,7 +54,7 @@ pub fn describe(about: &About, settings: Vec<SettingSpec>, formats: &[&str]) -> 
     for (index, format) in formats.iter().enumerate() {
         if !formats[..index].contains(format) {
             if index > 0 {
-                state_format.push_str("+");
+                state_format.push('+');
             }
             state_format.push_str(format);
         }

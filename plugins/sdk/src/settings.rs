@@ -11,8 +11,8 @@ pub use types::{SettingError, SettingSpec, SettingType, SettingValue};
 ///
 /// - a field's doc comment becomes the setting's doc: one line, with the unit;
 /// - `#[setting(default = 5)]`: its default; without one the operator must set it;
-/// - `#[setting(check = path)]`: `fn(&T) -> Result<(), String>`, where the error says
-///   what is expected;
+/// - `#[setting(check = path)]`: `fn(&T) -> Result<(), String>` (a list may be a slice),
+///   where the error says what is expected;
 /// - `#[settings(validate = path)]` on the struct: `fn(&Self, &mut Problems)`, for what
 ///   no field can know alone.
 pub trait Settings: Sized + Send + Sync + 'static {

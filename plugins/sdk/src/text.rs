@@ -19,7 +19,7 @@ pub fn integer(value: i64) -> String {
 
 pub(crate) fn push_integer(text: &mut String, value: i64) {
     if value < 0 {
-        text.push_str("-");
+        text.push('-');
     }
     push_digits(text, value.unsigned_abs(), 1);
 }
@@ -33,7 +33,7 @@ pub(crate) fn push_thousandths(text: &mut String, value: u64) {
             rest /= 10;
             digits -= 1;
         }
-        text.push_str(".");
+        text.push('.');
         push_digits(text, rest, digits);
     }
 }

@@ -52,7 +52,7 @@ impl Seconds {
     pub fn text(self) -> String {
         let mut text = String::new();
         push_thousandths(&mut text, self.as_ms());
-        text.push_str("s");
+        text.push('s');
         text
     }
 
@@ -110,10 +110,8 @@ macro_rules! plain_settings {
             }
 
             fn from_setting(value: &SettingValue) -> Option<Self> {
-                match value {
-                    SettingValue::$kind(value) => value.clone().try_into().ok(),
-                    _ => None,
-                }
+                let SettingValue::$kind(value) = value else { return None };
+        value.clone().try_into().ok()
             }
         }
     )*};
@@ -139,10 +137,8 @@ impl FromSetting for u64 {
     }
 
     fn from_setting(value: &SettingValue) -> Option<Self> {
-        match value {
-            SettingValue::Integer(value) => (*value).try_into().ok(),
-            _ => None,
-        }
+        let SettingValue::Integer(value) = value else { return None };
+        (*value).try_into().ok()
     }
 }
 
@@ -156,10 +152,8 @@ impl FromSetting for f64 {
     }
 
     fn from_setting(value: &SettingValue) -> Option<Self> {
-        match value {
-            SettingValue::Number(value) if value.is_finite() => Some(*value),
-            _ => None,
-        }
+        let SettingValue::Number(value) = value else { return None };
+        value.is_finite().then_some(*value)
     }
 }
 
@@ -173,10 +167,8 @@ impl FromSetting for Seconds {
     }
 
     fn from_setting(value: &SettingValue) -> Option<Self> {
-        match value {
-            SettingValue::Number(value) => Self::from_secs(*value),
-            _ => None,
-        }
+        let SettingValue::Number(value) = value else { return None };
+        Self::from_secs(*value)
     }
 }
 
@@ -214,10 +206,8 @@ impl FromSetting for Vec<f64> {
     }
 
     fn from_setting(value: &SettingValue) -> Option<Self> {
-        match value {
-            SettingValue::Numbers(values) if values.iter().all(|value| value.is_finite()) => Some(values.clone()),
-            _ => None,
-        }
+        let SettingValue::Numbers(values) = value else { return None };
+        values.iter().all(|value| value.is_finite()).then(|| values.clone())
     }
 }
 
@@ -235,10 +225,8 @@ impl FromSetting for Vec<String> {
     }
 
     fn from_setting(value: &SettingValue) -> Option<Self> {
-        match value {
-            SettingValue::Texts(values) => Some(values.clone()),
-            _ => None,
-        }
+        let SettingValue::Texts(values) = value else { return None };
+        Some(values.clone())
     }
 }
 
@@ -252,10 +240,8 @@ impl FromSetting for Json {
     }
 
     fn from_setting(value: &SettingValue) -> Option<Self> {
-        match value {
-            SettingValue::Json(value) => Some(Self(value.clone())),
-            _ => None,
-        }
+        let SettingValue::Json(value) = value else { return None };
+        Some(Self(value.clone()))
     }
 }
 
@@ -284,7 +270,7 @@ pub(crate) fn shown(value: &SettingValue) -> String {
 /// The first few of a list.
 fn push_list(text: &mut String, len: usize, push: &dyn Fn(&mut String, usize)) {
     const SHOWN_MAX: usize = 8;
-    text.push_str("[");
+    text.push('[');
     for index in 0..len.min(SHOWN_MAX) {
         if index > 0 {
             text.push_str(", ");
@@ -294,13 +280,13 @@ fn push_list(text: &mut String, len: usize, push: &dyn Fn(&mut String, usize)) {
     if len > SHOWN_MAX {
         text.push_str(", …");
     }
-    text.push_str("]");
+    text.push(']');
 }
 
 fn push_quoted(text: &mut String, value: &str) {
     const SHOWN_MAX: usize = 40;
     let end = value.floor_char_boundary(SHOWN_MAX);
-    text.push_str("\"");
+    text.push('"');
     text.push_str(&value[..end]);
     text.push_str(if end < value.len() { "…\"" } else { "\"" });
 }
@@ -314,7 +300,7 @@ fn push_number(text: &mut String, value: f64) {
         return;
     }
     if value < 0.0 {
-        text.push_str("-");
+        text.push('-');
     }
     if value.abs() > PLAIN_MAX {
         text.push_str("(more than 10^15)");

@@ -1,9 +1,7 @@
 //! What an author relies on: settings, state, the keep rules and the export, seen
 //! from outside through the very functions that a host calls.
 
-use portcullis_sdk::SettingValue::{
-    Boolean, Integer, Integers, Json as JsonValue, Number, Numbers, Text, Texts,
-};
+use portcullis_sdk::SettingValue::{Boolean, Integer, Integers, Json as JsonValue, Number, Numbers, Text, Texts};
 use portcullis_sdk::ban::*;
 use portcullis_sdk::glue::{self, About, Slot};
 use portcullis_sdk::testing::{self, attempt, defaults, request, settings, try_settings};
@@ -81,7 +79,7 @@ fn mixed() -> Mixed {
 }
 
 fn messages(values: &[(&str, SettingValue)]) -> Vec<String> {
-    let errors = try_settings::<Everything>(values).unwrap_err();
+    let errors = try_settings::<Everything>(values).expect_err("wrong settings");
     errors.into_iter().map(|error| format!("{}: {}", error.name, error.message)).collect()
 }
 
@@ -175,8 +173,7 @@ fn every_mistake_is_told_at_once_with_what_was_found_and_expected() {
 
 #[test]
 fn seconds_are_bounded_by_what_the_interface_can_carry() {
-    for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -f64::MIN_POSITIVE, 9_007_199_254_741.0]
-    {
+    for wrong in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -f64::MIN_POSITIVE, 9_007_199_254_741.0] {
         assert_eq!(Seconds::from_secs(wrong), None, "{wrong}");
     }
     assert_eq!(Seconds::from_secs(9_007_199_254_739.0).map(Seconds::as_ms), Some(9_007_199_254_739_000));
@@ -188,11 +185,7 @@ fn seconds_are_bounded_by_what_the_interface_can_carry() {
 
 #[test]
 fn the_authors_own_validation_sees_all_settings() {
-    let told = messages(&[
-        ("name", Text(String::new())),
-        ("small", Integer(1)),
-        ("unsigned", Integer(1)),
-    ]);
+    let told = messages(&[("name", Text(String::new())), ("small", Integer(1)), ("unsigned", Integer(1))]);
     assert_eq!(told, ["small: not together with unsigned", "unsigned: not together with small"]);
 }
 
@@ -289,13 +282,7 @@ fn interest(_: &NoSettings) -> Interest {
 }
 
 // Two kinds in one file; that it compiles is what is tested here.
-portcullis_sdk::export!(
-    name = "two",
-    doc = "Two kinds.",
-    ban = keeper,
-    scanner = scan,
-    interest = interest
-);
+portcullis_sdk::export!(name = "two", doc = "Two kinds.", ban = keeper, scanner = scan, interest = interest);
 
 #[test]
 fn a_plugin_of_several_kinds_names_all_their_formats() {

@@ -25,10 +25,8 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream, Error> {
             None => quote!(::core::option::Option::None),
             Some(default) => {
                 // A list is written `[404]`; the SDK takes it as a static slice.
-                let default = match default {
-                    Expr::Array(list) => quote!(&#list),
-                    other => quote!(#other),
-                };
+                let reference = matches!(default, Expr::Array(_)).then(|| quote!(&));
+                let default = quote!(#reference #default);
                 quote!({
                     const DEFAULT: <#ty as ::portcullis_sdk::FromSetting>::Default = #default;
                     ::core::option::Option::Some(DEFAULT)
@@ -37,7 +35,8 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<TokenStream, Error> {
         };
         let check = match check {
             None => quote!(::portcullis_sdk::derive::unchecked),
-            Some(path) => quote!(#path),
+            // A closure, so that a check of a list may take a slice.
+            Some(path) => quote!(|value: &#ty| #path(value)),
         };
         specs.push(quote!(::portcullis_sdk::derive::spec::<#ty>(#setting, #default, #doc)));
         takes.push(quote!(let #name = reader.take::<#ty>(#setting, #check);));
