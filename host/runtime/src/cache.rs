@@ -115,13 +115,14 @@ impl Cache {
         written
     }
 
-    /// Keeps the newest entries.
+    /// Keeps the newest entries. What isn't the cache's own is left alone,
+    /// should someone have given it a folder that is used for more.
     fn prune(&self) -> io::Result<()> {
         let mut entries = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name().to_owned();
-            if name.to_bytes().starts_with(b".") {
+            if !is_entry(name.to_bytes()) {
                 continue;
             }
             let found = rustix::fs::statat(&self.folder, &*name, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -141,6 +142,15 @@ fn entry_name(engine: &Engine, digest: &[u8; 32]) -> String {
     let mut hasher = DefaultHasher::new();
     engine.wasmtime().precompile_compatibility_hash().hash(&mut hasher);
     format!("{}-{:016x}{EXTENSION}", hex(digest), hasher.finish())
+}
+
+/// Whether a file is an entry, or what is left of one that was being written.
+fn is_entry(name: &[u8]) -> bool {
+    let is_ours = |(digest, rest): (&[u8], &[u8])| {
+        let extension = rest.windows(EXTENSION.len()).any(|part| part == EXTENSION.as_bytes());
+        digest.iter().all(u8::is_ascii_hexdigit) && rest.starts_with(b"-") && extension
+    };
+    name.split_at_checked(DIGEST_BYTES * 2).is_some_and(is_ours)
 }
 
 /// A digest over an entry's name and code: an entry is no good under another name.

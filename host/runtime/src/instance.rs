@@ -327,3 +327,46 @@ impl ResourceLimiter for Budget {
         TABLES_MAX
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock(deadline: Duration) -> CallClock {
+        CallClock { deadline, begun: None }
+    }
+
+    #[test]
+    fn a_call_goes_on_while_it_has_used_little_of_a_processor() {
+        let mut clock = clock(Duration::from_secs(3600));
+        for _ in 0..1000 {
+            assert!(matches!(clock.tick(), UpdateDeadline::Continue(1)), "ticks alone end nothing");
+        }
+    }
+
+    #[test]
+    fn a_call_ends_with_its_processor_time() {
+        let mut clock = clock(Duration::ZERO);
+        assert!(matches!(clock.tick(), UpdateDeadline::Continue(1)), "the first tick starts to count");
+        assert!(matches!(clock.tick(), UpdateDeadline::Interrupt));
+    }
+
+    #[test]
+    fn a_call_that_only_waits_for_a_processor_ends_some_day() {
+        let mut clock = clock(Duration::from_millis(1));
+        clock.begun = Instant::now().checked_sub(Duration::from_millis(60)).map(|wall| (Duration::MAX, wall));
+        assert!(matches!(clock.tick(), UpdateDeadline::Interrupt), "no processor time, and 60 ms on the wall");
+    }
+
+    #[test]
+    fn growth_that_could_not_be_had_is_not_used() {
+        let mut budget = Budget { bytes: 0, bytes_max: 100, last_growth: 0, refused: false };
+        assert!(budget.grow(0, 60, None, 1));
+        budget.undo();
+        assert!(budget.grow(0, 60, None, 1));
+        assert!(!budget.grow(0, 60, None, 1), "the sum counts");
+        assert!(budget.grow(60, 100, None, 1));
+        assert!(!budget.grow(0, 1, None, 8));
+        assert!(!budget.grow(0, usize::MAX, None, usize::MAX));
+    }
+}

@@ -125,16 +125,20 @@ fn a_folder_that_is_not_there_is_made_for_this_user_alone() {
 #[test]
 fn the_number_of_entries_is_bounded_and_the_oldest_go() {
     let fixture = fixture();
+    let old = |n: usize| fixture.folder.path().join(format!("{}-{n:016x}{EXTENSION}", hex(&[7; 32])));
+    let foreign = fixture.folder.path().join("id_ed25519");
+    File::create(&foreign).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
     for n in 0..ENTRIES_MAX + 10 {
-        let file = File::create(fixture.folder.path().join(format!("{n:03}"))).unwrap();
+        let file = File::create(old(n)).unwrap();
         let age = std::time::Duration::from_secs(1_000_000 + n as u64);
         file.set_modified(std::time::UNIX_EPOCH + age).unwrap();
     }
     fixture.compile();
-    assert_eq!(fs::read_dir(fixture.folder.path()).unwrap().count(), ENTRIES_MAX);
+    assert!(foreign.exists(), "what isn't an entry is left alone");
+    assert_eq!(fs::read_dir(fixture.folder.path()).unwrap().count(), ENTRIES_MAX + 1);
     assert!(fixture.is_cached());
-    assert!(!fixture.folder.path().join("000").exists());
-    assert!(fixture.folder.path().join(format!("{:03}", ENTRIES_MAX + 9)).exists());
+    assert!(!old(0).exists());
+    assert!(old(ENTRIES_MAX + 9).exists());
 }
 
 #[test]
