@@ -18,9 +18,6 @@ use tokio::time::Instant;
 use super::body::Body;
 use super::upstream::{Upstream, UpstreamError};
 
-/// Header lines that an upstream's response may have.
-const RESPONSE_HEADERS_MAX: usize = 256;
-
 /// How long a connection whose response has been read may take to be ready for another.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -128,12 +125,8 @@ impl Lease {
 
     async fn fresh(upstream: &Upstream, permit: OwnedSemaphorePermit) -> Result<Self, UpstreamError> {
         let stream = upstream.connect().await?;
-        let (sender, connection) = Builder::new()
-            .writev(false)
-            .max_headers(RESPONSE_HEADERS_MAX)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(UpstreamError::Closed)?;
+        let (sender, connection) =
+            Builder::new().writev(false).handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Closed)?;
         // Its errors are told to the request that they concern.
         tokio::spawn(connection.with_upgrades());
         Ok(Self { upstream: upstream.id(), sender, permit, reused: false })

@@ -42,6 +42,9 @@ const H2_LOCAL_RESETS_MAX: usize = 256;
 const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
 const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// What hyper keeps room for on the stack; any other number costs an allocation per request.
+const HYPERS_OWN_MAX_HEADERS: usize = 100;
+
 /// How long a failing accept waits before the next: without descriptors it would spin.
 const ACCEPT_BACKOFF_MIN: Duration = Duration::from_millis(5);
 const ACCEPT_BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -68,12 +71,14 @@ impl<S: Service> Worker<S> {
         let mut h1 = http1::Builder::new();
         h1.writev(false)
             .half_close(false)
-            .max_headers(options.max_headers)
             .max_header_size(options.max_header_bytes)
             // Room for one head; hyper wants 8 KiB at least.
             .max_buf_size(options.max_header_bytes.max(8 * 1024))
             // The sweep keeps the time, at no cost per request.
             .header_read_timeout(None);
+        if options.max_headers != HYPERS_OWN_MAX_HEADERS {
+            h1.max_headers(options.max_headers);
+        }
         let mut h2 = http2::Builder::new(TokioExecutor::new());
         h2.timer(TokioTimer::new())
             .max_concurrent_streams(options.h2_max_streams)
