@@ -1,5 +1,5 @@
 //! The program's entry; everything else is in the library.
 
 fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    portcullis::cli::main()
 }

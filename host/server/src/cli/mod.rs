@@ -1,1 +1,151 @@
-//! Stub.
+//! The command line: what can be said, and the exit code that answers.
+
+mod check;
+mod inspect;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigError, Override, Overrides};
+
+/// It ran, and the answer is no.
+const EXIT_NO: u8 = 1;
+/// Usage or configuration.
+const EXIT_USAGE: u8 = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "portcullis",
+    version,
+    about = "Login protection by policy plugins, in front of an HTTP service",
+    long_about = "Portcullis stands in front of an HTTP service. For each login attempt and each request it asks \
+                  sandboxed WebAssembly policies what to do, and enforces what they say before the reply leaves: \
+                  let a client auth id wait (429), ban a source (423).\n\n\
+                  Out of the box: 2 s wait after a failed login, 5 failures in a row ban the source for an hour, \
+                  two 404s within 20 s mark a scanner and ban it for an hour.",
+    after_help = "Try it:  portcullis serve --client alice:wonderland\n         \
+                  curl -i -u alice:wonderland http://127.0.0.1:8080/\n\n\
+                  Exit codes: 0 done; 1 it ran and the answer is no; 2 usage or configuration."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    ///
+    /// Without --config it listens on 127.0.0.1:8080 with the default policies. A changed
+    /// configuration, plugin or credentials file is put in force by itself, or at SIGHUP; SIGTERM
+    /// lets requests under way finish and ends the server.
+    Serve(ServeArgs),
+    /// Load and try a configuration and its plugins, and print what would run
+    Check(CheckArgs),
+    /// Show what a plugin is: kinds, version, settings, imports, size and digest
+    Inspect(InspectArgs),
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// Configuration file (TOML); every key has a default
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on, instead of listen.address; can be repeated, port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Vec<String>,
+    /// Service to stand in front of, instead of upstream.url
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// A client that may log in; can be repeated. For trials only: the password shows in the process list
+    #[arg(long, value_name = "ID:PASSWORD")]
+    client: Vec<String>,
+}
+
+#[derive(Args)]
+struct CheckArgs {
+    /// Configuration file (TOML); without it the defaults are checked
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct InspectArgs {
+    /// The plugin's file, or bundle:wait, bundle:ban or bundle:scanner
+    #[arg(value_name = "PLUGIN.wasm")]
+    plugin: String,
+    /// Print JSON for machines
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a command came to when it didn't do what was asked. The one place that
+/// knows exit codes is [`Failed::exit_code`].
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    /// The answer is no.
+    #[error("{0}")]
+    No(String),
+    /// Wrong options.
+    #[error("{0}")]
+    Usage(String),
+    /// A wrong configuration.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// A configuration that names something wrong.
+    #[error("{0}")]
+    Setup(#[from] crate::setup::SetupError),
+    /// The machine doesn't play along.
+    #[error("{0:#}")]
+    Machine(#[from] anyhow::Error),
+}
+
+impl Failed {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::No(_) | Self::Machine(_) => EXIT_NO.into(),
+            Self::Usage(_) | Self::Config(_) | Self::Setup(_) => EXIT_USAGE.into(),
+        }
+    }
+}
+
+/// Does what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    // clap itself exits with 2 for wrong usage and 0 for help.
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve::serve(args),
+        Command::Check(args) => check::check(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            for line in failed.to_string().lines() {
+                eprintln!("portcullis: {line}");
+            }
+            failed.exit_code()
+        }
+    }
+}
+
+fn overrides(args: &ServeArgs) -> Result<Overrides, Failed> {
+    let listen = args.listen.iter().map(|text| (Override::Listen, text.as_str()));
+    let upstream = args.upstream.iter().map(|text| (Override::Upstream, text.as_str()));
+    let clients = args.client.iter().map(|text| (Override::Client, text.as_str()));
+    Overrides::parse(listen.chain(upstream).chain(clients)).map_err(|mistakes| Failed::Usage(mistakes.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,55 @@
+//! `portcullis check`: would this configuration run, and what would it do?
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use portcullis_runtime::{Runtime, RuntimeConfig, Silent};
+
+use super::{CheckArgs, Failed};
+use crate::auth::ProcessKey;
+use crate::config::{Config, Mode, Overrides};
+use crate::setup::{Setup, Workshop};
+
+pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
+    let config = Config::load(args.config.as_deref(), &Overrides::default())?;
+    let runtime_config = RuntimeConfig { cache: config.plugins.cache.clone() };
+    let (runtime, notices) = Runtime::new(&runtime_config).map_err(anyhow::Error::from)?;
+    let key = ProcessKey::generate().map_err(anyhow::Error::from)?;
+    let workshop = Workshop { runtime, reporter: Arc::new(Silent), key };
+    let name = args.config.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
+    let setup = Setup::prepare(config, &name, &workshop, None)?;
+    for warning in notices.iter().map(ToString::to_string).chain(setup.warnings.iter().cloned()) {
+        eprintln!("portcullis: warning: {warning}");
+    }
+    print!("{}", summary(&setup));
+    Ok(())
+}
+
+fn summary(setup: &Setup) -> String {
+    let config = &setup.config;
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<14}{value}");
+    };
+    let addresses: Vec<_> = config.listen.address.iter().map(ToString::to_string).collect();
+    row("listens on", addresses.join(", "));
+    row("upstream", config.upstream.as_ref().map_or("none: answers by itself".to_owned(), |up| up.url.authority()));
+    let secrets = match (config.auth.mode, &config.auth.file) {
+        (Mode::Upstream, _) => "checked by the upstream".to_owned(),
+        (Mode::File, Some(file)) => format!("checked by {}", file.display()),
+        (Mode::File, None) => "checked against no file".to_owned(),
+    };
+    row("secrets", secrets);
+    for policy in &setup.policies {
+        let plugin = policy.judge.primary().plugin();
+        let description = plugin.description();
+        row(
+            &format!("policy {}", policy.config.name),
+            format!("{} {} from {}, as {}", description.name, description.version, plugin.origin(), policy.config.kind),
+        );
+        for setting in &policy.config.settings {
+            row("", format!("{} = {:?}", setting.name, setting.value));
+        }
+    }
+    text
+}

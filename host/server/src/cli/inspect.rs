@@ -1,0 +1,92 @@
+//! `portcullis inspect`: what a plugin says about itself, and what it is.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use portcullis_runtime::{Plugin, Runtime, RuntimeConfig, SettingSpec, SettingValue};
+use serde_json::json;
+
+use super::{Failed, InspectArgs};
+use crate::setup::{bundled, read_plugin};
+
+pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
+    let bytes = match bundled(&args.plugin) {
+        Some(bytes) => bytes.to_vec(),
+        None => read_plugin(Path::new(&args.plugin)).map_err(|why| Failed::No(format!("{}: {why}", args.plugin)))?,
+    };
+    let (runtime, _) = Runtime::new(&RuntimeConfig::default()).map_err(anyhow::Error::from)?;
+    let plugin = runtime.load(&bytes, &args.plugin).map_err(|error| Failed::No(format!("{}: {error}", args.plugin)))?;
+    if args.json {
+        println!("{:#}", as_json(&plugin));
+    } else {
+        print!("{}", as_text(&plugin));
+    }
+    Ok(())
+}
+
+fn as_json(plugin: &Plugin) -> serde_json::Value {
+    let description = plugin.description();
+    let setting = |spec: &SettingSpec| {
+        json!({
+            "name": spec.name,
+            "type": spec.kind.to_string(),
+            "default": spec.default.as_ref().map(value_as_json),
+            "required": spec.default.is_none(),
+            "doc": spec.doc,
+        })
+    };
+    json!({
+        "name": description.name,
+        "version": description.version,
+        "doc": description.doc,
+        "kinds": plugin.kinds().iter().map(|kind| kind.name()).collect::<Vec<_>>(),
+        "state_format": description.state_format.as_str(),
+        "settings": description.settings.iter().map(setting).collect::<Vec<_>>(),
+        "imports": plugin.imports(),
+        "size_bytes": plugin.size(),
+        "sha256": plugin.digest_hex(),
+    })
+}
+
+fn value_as_json(value: &SettingValue) -> serde_json::Value {
+    match value {
+        SettingValue::Boolean(boolean) => json!(boolean),
+        SettingValue::Integer(integer) => json!(integer),
+        SettingValue::Number(number) => json!(number),
+        SettingValue::Text(text) => json!(text),
+        SettingValue::Integers(integers) => json!(integers),
+        SettingValue::Numbers(numbers) => json!(numbers),
+        SettingValue::Texts(texts) => json!(texts),
+        SettingValue::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+    }
+}
+
+fn as_text(plugin: &Plugin) -> String {
+    let description = plugin.description();
+    let kinds: Vec<_> = plugin.kinds().iter().map(|kind| kind.name()).collect();
+    let imports = if plugin.imports().is_empty() { "none".to_owned() } else { plugin.imports().join(", ") };
+    let mut text = String::new();
+    let mut row = |name: &str, value: &str| {
+        // A plugin's words can be anything: control characters don't reach the terminal.
+        let value: String = value.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let _ = writeln!(text, "{name:<14}{value}");
+    };
+    row("name", &description.name);
+    row("version", &description.version);
+    row("does", &description.doc);
+    row("kinds", &kinds.join(", "));
+    row("state format", description.state_format.as_str());
+    row("imports", &imports);
+    row("size", &format!("{} bytes", plugin.size()));
+    row("sha256", &plugin.digest_hex());
+    row("settings", if description.settings.is_empty() { "none" } else { "" });
+    for spec in &description.settings {
+        let default = match &spec.default {
+            Some(default) => format!("= {}", value_as_json(default)),
+            None => "has to be set".to_owned(),
+        };
+        row("", &format!("{} ({}) {default}", spec.name, spec.kind));
+        row("", &format!("    {}", spec.doc));
+    }
+    text
+}

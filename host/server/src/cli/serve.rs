@@ -1,0 +1,174 @@
+//! `portcullis serve`: everything put together, run, and ended in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use portcullis_domain::{Gate, MemoryStore, Store};
+use portcullis_runtime::{Runtime, RuntimeConfig, Snapshot};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::{Failed, ServeArgs, overrides};
+use crate::auth::{Fingerprints, HashPool, ProcessKey};
+use crate::clock::HostClock;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::gatekeeper::Gatekeeper;
+use crate::http::{self, Handle, ServeOptions};
+use crate::log::{Log, Target};
+use crate::setup::{LogReporter, Setup, Workshop, http_options};
+use crate::swap::{SwapThread, Swapper};
+
+/// How often expired entries are dropped.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the log is asked for what it holds back.
+const LOG_TICK_INTERVAL: Duration = Duration::from_secs(1);
+/// Connections kept for the admin, whatever strangers do.
+const ADMIN_SLOTS: usize = 1;
+
+pub(super) fn serve(args: ServeArgs) -> Result<(), Failed> {
+    let overrides = overrides(&args)?;
+    let config = Config::load(args.config.as_deref(), &overrides)?;
+    let log = Log::start(config.log.level, config.log.format, Target::of(config.log.file.as_deref()))
+        .map_err(|error| Failed::Usage(error.to_string()))?;
+    tracing_subscriber::registry().with(log.layer()).try_init().context("can't log")?;
+    let ran = run(args, overrides, config, &log);
+    // Whatever happened, the log has it before the process ends.
+    let _ends_anyway = log.flush();
+    ran
+}
+
+fn run(args: ServeArgs, overrides: crate::config::Overrides, config: Config, log: &Log) -> Result<(), Failed> {
+    let workshop = workshop(&config, log)?;
+    let name = args.config.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
+    let setup = Setup::prepare(config, &name, &workshop, None)?;
+    for warning in &setup.warnings {
+        tracing::warn!("{warning}");
+    }
+    let counters = Arc::new(Counters::default());
+    let gatekeeper = gatekeeper(&setup, &workshop, log, &counters)?;
+    let drain_timeout = setup.config.listen.drain_timeout;
+    let options = serve_options(&setup);
+    // Signals are taken before anyone can connect: one that comes early isn't lost.
+    let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build().context("can't start")?;
+    let mut signals = waiting.block_on(async { Signals::new() }).context("can't take signals")?;
+    let handle = http::serve(options, Arc::new(gatekeeper.clone())).map_err(anyhow::Error::from)?;
+    announce(&handle, &setup);
+    let swapper = Swapper { config_file: args.config, overrides, workshop, setup, gatekeeper, log: log.clone() };
+    let gate = Arc::clone(swapper.gatekeeper.gate());
+    let swapping = SwapThread::start(swapper).context("can't watch the configuration")?;
+    waiting.block_on(signals.until_ended(&gate, &swapping, log));
+    tracing::info!("ending: requests under way have {} s", drain_timeout.as_secs());
+    handle.drain(drain_timeout);
+    let joined = handle.join();
+    if let Some(swapper) = swapping.stop() {
+        for judge in swapper.setup.judges() {
+            tracing::info!("policy {}: {}", judge.name(), totals(&judge.snapshot()));
+        }
+    }
+    let lines = log.counts();
+    tracing::info!(
+        "totals: {counters} log_lines_dropped={} refusals_not_logged={}",
+        lines.dropped,
+        lines.refusals_suppressed
+    );
+    Ok(joined.map_err(anyhow::Error::from)?)
+}
+
+fn workshop(config: &Config, log: &Log) -> Result<Workshop, Failed> {
+    let runtime_config = RuntimeConfig { cache: config.plugins.cache.clone() };
+    let (runtime, notices) = Runtime::new(&runtime_config).map_err(anyhow::Error::from)?;
+    for notice in notices {
+        tracing::warn!("{notice}");
+    }
+    let key = ProcessKey::generate().map_err(anyhow::Error::from)?;
+    Ok(Workshop { runtime, reporter: Arc::new(LogReporter::new(log.clone())), key })
+}
+
+fn gatekeeper(setup: &Setup, workshop: &Workshop, log: &Log, counters: &Arc<Counters>) -> Result<Gatekeeper, Failed> {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let ruleset = setup.ruleset(&*store);
+    let gate_key = ProcessKey::generate().map_err(anyhow::Error::from)?;
+    let gate = Gate::new(store, Arc::new(HostClock::start()), ruleset, gate_key.to_bytes());
+    let hashing = HashPool::start(setup.config.auth.hashing_threads).map_err(anyhow::Error::from)?;
+    let fingerprints = Fingerprints::new(workshop.key.clone());
+    Ok(Gatekeeper::new(Arc::new(gate), setup.front(), hashing, fingerprints, log.clone(), Arc::clone(counters)))
+}
+
+fn serve_options(setup: &Setup) -> ServeOptions {
+    let listen = &setup.config.listen;
+    let mut options = ServeOptions::new(listen.address.clone(), http_options(&setup.config));
+    options.workers = listen.workers.map_or(0, usize::from);
+    options.cap = options.cap.reserve(ADMIN_SLOTS);
+    options
+}
+
+fn announce(handle: &Handle, setup: &Setup) {
+    for policy in &setup.policies {
+        let plugin = policy.judge.primary().plugin();
+        let description = plugin.description();
+        tracing::info!(
+            "policy {}: {} {} from {} ({})",
+            policy.config.name,
+            description.name,
+            description.version,
+            plugin.origin(),
+            &plugin.digest_hex()[..12]
+        );
+    }
+    for address in handle.addresses() {
+        tracing::info!("listening on {address}");
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Keeps house until the server is told to end.
+    async fn until_ended(&mut self, gate: &Gate, swapping: &SwapThread, log: &Log) {
+        let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+        let mut log_tick = tokio::time::interval(LOG_TICK_INTERVAL);
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => {
+                    if let Err(error) = log.reopen() {
+                        tracing::error!("{error}");
+                    }
+                    swapping.reload();
+                }
+                _ = sweep.tick() => gate.sweep(),
+                _ = log_tick.tick() => log.tick(),
+            }
+        }
+    }
+}
+
+fn totals(snapshot: &Snapshot) -> String {
+    let failures: u64 = snapshot.failures.iter().sum();
+    format!(
+        "calls={} failures={failures} recovered={} fallbacks={} denied={} quarantines={} log_lines={} log_lines_dropped={}",
+        snapshot.calls,
+        snapshot.recovered,
+        snapshot.fallbacks,
+        snapshot.denied,
+        snapshot.quarantines,
+        snapshot.log_lines,
+        snapshot.log_lines_dropped
+    )
+}

@@ -1,0 +1,357 @@
+//! Logins: by the own credentials (rule 5), or by the upstream's answer (rules 6 to 8).
+//!
+//! An attempt that has been given its turn is judged to its end even if the
+//! client hangs up (rule 12): it runs in a task of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use portcullis_domain::turnstile::QUEUE_TIME_MAX;
+use portcullis_domain::{Admission, ClientId, Finished, Judged, Outcome, Passage, Refusal};
+
+use super::{Answer, Authentication, FileAuthentication, Front, Post, Refused, UpstreamAuthentication, Visit};
+use crate::auth::{FormFields, LOGIN_BODY_BYTES_MAX, Presented, Secret, read_login};
+use crate::http::{Body, CollectError, Connection, Reply, Status, read_bounded, resend};
+use crate::log::{FailedLogin, Line};
+
+/// How long a login body may take (rule 7).
+const LOGIN_BODY_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Who wants to log in.
+struct Login {
+    client_id: ClientId,
+    /// Absent where a login form shows none; then there is nothing to verify.
+    secret: Option<Secret>,
+    /// It came as a form, not as Basic credentials.
+    by_form: bool,
+}
+
+impl Login {
+    fn secret(&self) -> Option<&[u8]> {
+        self.secret.as_ref().map(Secret::expose)
+    }
+}
+
+/// How the own credentials answered.
+enum Checked {
+    Right,
+    Wrong,
+    /// A policy couldn't judge and that is to be a 503 (rule 21).
+    Denied,
+    /// Too many secrets are being checked: no attempt.
+    Overloaded,
+}
+
+impl Post {
+    /// Rule 5: the paths that are guarded need credentials that we check ourselves.
+    pub(super) async fn answer_by_file(
+        self: &Arc<Self>,
+        front: &Front,
+        file: &FileAuthentication,
+        request: Request<Body>,
+        connection: &Arc<Connection>,
+        visit: &Visit,
+    ) -> Answer {
+        let path = visit.facts.path();
+        // Rule 9: without an upstream there is `/` and nothing else.
+        let guarded = if front.upstream.is_some() { file.protected.guards(path) } else { path == "/" };
+        let presented = Presented::read(request.headers());
+        if !guarded {
+            // Basic credentials are ours and go no further; another scheme is
+            // the affair of the service behind.
+            let strip = !matches!(presented, Ok(Presented::Nothing | Presented::NotBasic));
+            let forwarded = self.forward(front, request, connection, visit, None, strip).await;
+            return Answer::reply(forwarded.into_response());
+        }
+        let credentials = match presented {
+            Ok(Presented::Basic(credentials)) => credentials,
+            Ok(Presented::Nothing | Presented::NotBasic) => return Answer::reply(file.challenge(visit)),
+            Err(_) => return Answer::Refused(Refused::malformed("credentials")),
+        };
+        let Ok(client_id) = file.id_case.client_id(&credentials.id) else {
+            return Answer::Refused(Refused::malformed("id"));
+        };
+        let login = Login { client_id, secret: Some(credentials.secret), by_form: false };
+        let client_id = login.client_id.clone();
+        match self.pass(visit, &login).await {
+            Err(refusal) => return Answer::Refused(Refused::by_gate(refusal)),
+            Ok(Passage::Verified) => self.counters.verified.bump(),
+            Ok(Passage::Turn(admission)) => {
+                let attempt = Arc::clone(self).check(visit.clone(), login, admission);
+                // The task is waited for, but not ended, by whoever waits.
+                match tokio::spawn(attempt).await {
+                    Ok(Checked::Right) => {}
+                    Ok(Checked::Wrong) => return Answer::reply(file.challenge(visit)),
+                    Ok(Checked::Denied) => return Answer::reply(unavailable(visit)),
+                    Ok(Checked::Overloaded) | Err(_) => return Answer::Refused(Refused::overloaded()),
+                }
+            }
+        }
+        let response = match &front.upstream {
+            Some(_) => self.forward(front, request, connection, visit, Some(&client_id), true).await.into_response(),
+            None => greeting(visit, &client_id),
+        };
+        Answer::Reply { response, client_id: Some(client_id) }
+    }
+
+    /// Checks a secret by the own credentials and has the attempt judged.
+    async fn check(self: Arc<Self>, visit: Visit, login: Login, admission: Admission) -> Checked {
+        // Loaded only now: what is checked after the turn has come is checked
+        // against credentials at least as new as its era.
+        let front = self.front.load_full();
+        let (Authentication::File(file), Some(secret)) = (&front.authentication, &login.secret) else {
+            return Checked::Overloaded;
+        };
+        let id = login.client_id.as_str();
+        let Ok(checked) = self.hashing.check(&file.credentials, id, secret).await else {
+            return Checked::Overloaded;
+        };
+        let judged = self.judge(&front, &visit, &login, admission, checked.outcome, Some(checked.known));
+        match checked.outcome {
+            _ if judged.denied => Checked::Denied,
+            Outcome::Success => Checked::Right,
+            Outcome::Failure => Checked::Wrong,
+        }
+    }
+
+    /// Rule 6: whoever shows credentials is let through one at a time, and the
+    /// upstream's answer says whether they were right.
+    pub(super) async fn answer_by_upstream(
+        self: &Arc<Self>,
+        front: &Arc<Front>,
+        by_upstream: &UpstreamAuthentication,
+        request: Request<Body>,
+        connection: &Arc<Connection>,
+        visit: &Visit,
+    ) -> Answer {
+        let (login, request) = match self.login_of(by_upstream, request, visit).await {
+            Ok((Some(login), request)) => (login, request),
+            Ok((None, request)) => {
+                let forwarded = self.forward(front, request, connection, visit, None, false).await;
+                return Answer::reply(forwarded.into_response());
+            }
+            Err(answer) => return *answer,
+        };
+        match self.pass(visit, &login).await {
+            Err(refusal) => Answer::Refused(Refused::by_gate(refusal)),
+            Ok(Passage::Verified) => {
+                self.counters.verified.bump();
+                let forwarded = self.forward(front, request, connection, visit, None, false).await;
+                let refused = forwarded.status().is_some_and(|status| by_upstream.is_failure(status));
+                if refused {
+                    self.gate.unverify(&login.client_id, visit.admitted.source());
+                }
+                let client_id = (!refused).then_some(login.client_id);
+                Answer::Reply { response: forwarded.into_response(), client_id }
+            }
+            Ok(Passage::Turn(admission)) => {
+                let attempt = Arc::clone(self).ask_upstream(
+                    Arc::clone(front),
+                    request,
+                    Arc::clone(connection),
+                    visit.clone(),
+                    login,
+                    admission,
+                );
+                // The task is waited for, but not ended, by whoever waits.
+                tokio::spawn(attempt).await.unwrap_or_else(|_| Answer::reply(unavailable(visit)))
+            }
+        }
+    }
+
+    /// Lets the upstream check an attempt, and has it judged by what it says.
+    async fn ask_upstream(
+        self: Arc<Self>,
+        front: Arc<Front>,
+        request: Request<Body>,
+        connection: Arc<Connection>,
+        visit: Visit,
+        login: Login,
+        admission: Admission,
+    ) -> Answer {
+        let Authentication::Upstream(by_upstream) = &front.authentication else {
+            return Answer::reply(unavailable(&visit));
+        };
+        let forwarded = self.forward(&front, request, &connection, &visit, None, false).await;
+        let Some(outcome) = forwarded.status().and_then(|status| by_upstream.outcome(status, login.by_form)) else {
+            // Dropping the admission makes it no attempt.
+            return Answer::reply(forwarded.into_response());
+        };
+        let judged = self.judge(&front, &visit, &login, admission, outcome, None);
+        if judged.denied {
+            return Answer::reply(unavailable(&visit));
+        }
+        let client_id = (outcome == Outcome::Success).then_some(login.client_id);
+        Answer::Reply { response: forwarded.into_response(), client_id }
+    }
+
+    /// What login a request is, if it is one; a form's body has been read then.
+    async fn login_of(
+        &self,
+        by_upstream: &UpstreamAuthentication,
+        request: Request<Body>,
+        visit: &Visit,
+    ) -> Result<(Option<Login>, Request<Body>), Box<Answer>> {
+        let refuse = |why| Box::new(Answer::Refused(Refused::malformed(why)));
+        let presented = Presented::read(request.headers()).map_err(|_| refuse("credentials"))?;
+        let to_id = |id: &str| by_upstream.id_case.client_id(id).map_err(|_| refuse("id"));
+        let by_form = *request.method() == Method::POST && by_upstream.login_paths.contains(visit.facts.path());
+        match (presented, by_form) {
+            (Presented::Nothing | Presented::NotBasic, false) => Ok((None, request)),
+            (Presented::Basic(credentials), false) => {
+                let client_id = to_id(&credentials.id)?;
+                Ok((Some(Login { client_id, secret: Some(credentials.secret), by_form }), request))
+            }
+            // Whose attempt would it be?
+            (Presented::Basic(_), true) => Err(refuse("two ids")),
+            (Presented::Nothing | Presented::NotBasic, true) => {
+                let (mut parts, body) = request.into_parts();
+                let bytes = read_bounded(body, LOGIN_BODY_BYTES_MAX, LOGIN_BODY_TIME_MAX)
+                    .await
+                    .map_err(|error| Box::new(body_reply(error, visit)))?;
+                let fields = FormFields { id: &by_upstream.id_field, secret: &by_upstream.secret_field };
+                let login = read_login(&parts.headers, &bytes, fields).map_err(|error| match error.status() {
+                    415 => own_reply(Status::UnsupportedMediaType, visit),
+                    413 => own_reply(Status::ContentTooLarge, visit),
+                    _ => refuse("login body"),
+                })?;
+                let client_id = to_id(&login.id)?;
+                let body = resend(&mut parts.headers, bytes);
+                let login = Login { client_id, secret: login.secret, by_form };
+                Ok((Some(login), Request::from_parts(parts, body)))
+            }
+        }
+    }
+
+    async fn pass(&self, visit: &Visit, login: &Login) -> Result<Passage, Refusal> {
+        let passing = self.gate.pass(&visit.admitted, Some(&login.client_id), login.secret());
+        // Polled before the timer is armed: who needn't queue pays nothing for it.
+        tokio::time::timeout(QUEUE_TIME_MAX, passing).await.unwrap_or(Err(Refusal::Busy))
+    }
+
+    fn judge(
+        &self,
+        front: &Front,
+        visit: &Visit,
+        login: &Login,
+        admission: Admission,
+        outcome: Outcome,
+        client_known: Option<bool>,
+    ) -> Judged {
+        let id = login.client_id.as_str();
+        let fingerprint = login.secret().filter(|_| outcome == Outcome::Failure);
+        let attributes = visit.facts.for_attempts();
+        let finished = Finished {
+            outcome,
+            secret: login.secret(),
+            client_known,
+            secret_fingerprint: fingerprint.map(|secret| self.fingerprints.of(id, secret)),
+            attributes: &attributes,
+        };
+        let judged = self.gate.judge_attempt(admission, &finished);
+        self.counters.attempt_judged.add(u64::from(judged.judged_by));
+        let source = visit.admitted.source();
+        match outcome {
+            Outcome::Success => self.counters.attempts_succeeded.bump(),
+            Outcome::Failure => {
+                self.counters.attempts_failed.bump();
+                let wait = judged.longest_wait();
+                self.log.write(&Line::FailedLogin(FailedLogin { source: source.address(), client_id: id, wait }));
+            }
+        }
+        self.tell_orders(front, source, &judged);
+        judged
+    }
+}
+
+impl Answer {
+    /// A reply to somebody unknown.
+    fn reply(response: Response<Body>) -> Self {
+        Self::Reply { response, client_id: None }
+    }
+}
+
+impl FileAuthentication {
+    fn challenge(&self, visit: &Visit) -> Response<Body> {
+        Reply::new(Status::Unauthorized).www_authenticate(self.challenge.clone()).into_response(visit.form)
+    }
+}
+
+impl UpstreamAuthentication {
+    fn is_failure(&self, status: StatusCode) -> bool {
+        self.failure_statuses.contains(&status.as_u16())
+    }
+
+    /// Rule 6: on a login path success is what the operator says it is, since
+    /// many a form answers 200 or 302 to a wrong secret.
+    fn outcome(&self, status: StatusCode, by_form: bool) -> Option<Outcome> {
+        let success = if by_form {
+            self.success_statuses.contains(&status.as_u16())
+        } else {
+            status.is_success() || status.is_redirection()
+        };
+        match (self.is_failure(status), success) {
+            (true, _) => Some(Outcome::Failure),
+            (false, true) => Some(Outcome::Success),
+            (false, false) => None,
+        }
+    }
+}
+
+fn own_reply(status: Status, visit: &Visit) -> Box<Answer> {
+    Box::new(Answer::reply(Reply::new(status).into_response(visit.form)))
+}
+
+fn unavailable(visit: &Visit) -> Response<Body> {
+    Reply::new(Status::ServiceUnavailable).into_response(visit.form)
+}
+
+fn body_reply(error: CollectError, visit: &Visit) -> Answer {
+    let status = match error {
+        CollectError::TooLarge => Status::ContentTooLarge,
+        CollectError::Timeout => Status::RequestTimeout,
+        CollectError::Broken => return Answer::Refused(Refused::malformed("body")),
+    };
+    Answer::reply(Reply::new(status).close().into_response(visit.form))
+}
+
+/// Rule 9: what a known client gets where there is no service behind.
+fn greeting(visit: &Visit, client_id: &ClientId) -> Response<Body> {
+    let json = serde_json::json!({ "client_auth_id": client_id.as_str() });
+    Reply::new(Status::Ok).json(Bytes::from(format!("{json}\n"))).into_response(visit.form)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{IdCase, LoginPaths};
+
+    #[test]
+    fn rule_6_the_upstreams_status_decides_and_success_on_a_login_path_is_explicit() {
+        let by_upstream = UpstreamAuthentication {
+            login_paths: LoginPaths::new(["/login"]),
+            id_field: "username".into(),
+            secret_field: "password".into(),
+            id_case: IdCase::Fold,
+            failure_statuses: vec![401, 403],
+            success_statuses: vec![303],
+        };
+        let outcome = |status: u16, by_form| by_upstream.outcome(StatusCode::from_u16(status).unwrap(), by_form);
+        for (status, basic, form) in [
+            (200, Some(Outcome::Success), None),
+            (204, Some(Outcome::Success), None),
+            (302, Some(Outcome::Success), None),
+            (303, Some(Outcome::Success), Some(Outcome::Success)),
+            (401, Some(Outcome::Failure), Some(Outcome::Failure)),
+            (403, Some(Outcome::Failure), Some(Outcome::Failure)),
+            (404, None, None),
+            (429, None, None),
+            (500, None, None),
+            (101, None, None),
+        ] {
+            assert_eq!((outcome(status, false), outcome(status, true)), (basic, form), "{status}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What a request meets: who checks secrets, and what is behind. Swapped as a
+//! whole when the configuration changes.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use crate::auth::{Credentials, IdCase, LoginPaths, Protected};
+use crate::http::Upstream;
+
+/// The part of the configuration that requests meet.
+pub struct Front {
+    /// Who checks secrets.
+    pub authentication: Authentication,
+    /// The service behind; without one the server answers by itself (rule 9).
+    pub upstream: Option<Arc<Upstream>>,
+    /// Whether a ban closes the source's open tunnels (rule 15).
+    pub close_tunnels: bool,
+}
+
+/// Who checks secrets.
+pub enum Authentication {
+    /// The server, by its credentials (rule 5).
+    File(FileAuthentication),
+    /// The service behind, by the status of its answer (rule 6).
+    Upstream(UpstreamAuthentication),
+}
+
+/// File mode.
+pub struct FileAuthentication {
+    /// Who may log in.
+    pub credentials: Arc<Credentials>,
+    /// Which paths need credentials.
+    pub protected: Protected,
+    /// What a 401 asks for.
+    pub challenge: HeaderValue,
+    /// Whether Abc and abc are one id.
+    pub id_case: IdCase,
+}
+
+/// Upstream mode.
+pub struct UpstreamAuthentication {
+    /// Paths whose POST is a login.
+    pub login_paths: LoginPaths,
+    /// Field of a login body that holds the id.
+    pub id_field: String,
+    /// Field of a login body that holds the secret.
+    pub secret_field: String,
+    /// Whether Abc and abc are one id.
+    pub id_case: IdCase,
+    /// Statuses that mean a failed login.
+    pub failure_statuses: Vec<u16>,
+    /// Statuses that mean a successful login on a login path.
+    pub success_statuses: Vec<u16>,
+}
+
+impl Authentication {
+    /// Whether a pair that was verified by the one still counts by the other.
+    pub(super) fn same_credentials(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File(one), Self::File(other)) => Arc::ptr_eq(&one.credentials, &other.credentials),
+            (Self::Upstream(one), Self::Upstream(other)) => one.id_case == other.id_case,
+            (Self::File(_), Self::Upstream(_)) | (Self::Upstream(_), Self::File(_)) => false,
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The life of a request, from its head to its reply: who is it, may it pass,
+//! is it an attempt, what do the policies say (rules 5 to 15).
+//!
+//! It drives the gate and the transport and decides nothing that is theirs. It
+//! must not know plugins or where the configuration comes from.
+
+mod attempt;
+mod facts;
+mod front;
+mod told;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use http::header::HeaderName;
+use http::{Request, Response, StatusCode};
+use portcullis_domain::event::{METHOD_BYTES_MAX, PATH_BYTES_MAX, cut};
+use portcullis_domain::source::Decided;
+use portcullis_domain::{Admitted, ClientId, Gate, Refusal, Request as JudgedRequest};
+
+use crate::auth::{Fingerprints, HashPool};
+use crate::counters::Counters;
+use crate::http::proxy::{self, Forwarding};
+use crate::http::{Body, Connection, Form, Refusal as TransportRefusal, Reply, Service, Status};
+use crate::log::{Access, Line, Log};
+
+use facts::Facts;
+pub use front::{Authentication, FileAuthentication, Front, UpstreamAuthentication};
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Answers requests by the gate's rules. Clones are the same gatekeeper.
+#[derive(Clone)]
+pub struct Gatekeeper {
+    post: Arc<Post>,
+}
+
+/// What a gatekeeper has at hand.
+struct Post {
+    gate: Arc<Gate>,
+    front: ArcSwap<Front>,
+    hashing: HashPool,
+    fingerprints: Fingerprints,
+    log: Log,
+    counters: Arc<Counters>,
+    forwarded_for_ignored: AtomicBool,
+}
+
+/// One request on its way: what is needed of it after it has gone to the upstream.
+#[derive(Clone)]
+struct Visit {
+    admitted: Admitted,
+    decided: Decided,
+    form: Form,
+    facts: Facts,
+}
+
+/// What a visit came to.
+enum Answer {
+    /// The gate's business is done: judged by scanners before it leaves (rule 14).
+    Reply {
+        response: Response<Body>,
+        /// Who, if this request's own credentials were verified.
+        client_id: Option<ClientId>,
+    },
+    /// Turned away; no policy hears of it (rule 11).
+    Refused(Refused),
+}
+
+/// Why and how a request is turned away.
+struct Refused {
+    reply: Reply,
+    /// In one word, for the log.
+    why: &'static str,
+}
+
+impl Gatekeeper {
+    /// A gatekeeper before `gate`.
+    #[must_use]
+    pub fn new(
+        gate: Arc<Gate>,
+        front: Front,
+        hashing: HashPool,
+        fingerprints: Fingerprints,
+        log: Log,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let front = ArcSwap::from_pointee(front);
+        let forwarded_for_ignored = AtomicBool::new(false);
+        Self { post: Arc::new(Post { gate, front, hashing, fingerprints, log, counters, forwarded_for_ignored }) }
+    }
+
+    /// Puts another front in force, for requests from now on. If who may log in
+    /// has changed, nobody is verified any longer (rule 8).
+    pub fn swap(&self, front: Front) {
+        let old = self.post.front.swap(Arc::new(front));
+        if !old.authentication.same_credentials(&self.post.front.load().authentication) {
+            self.post.gate.unverify_all();
+        }
+    }
+
+    /// What is in force.
+    #[must_use]
+    pub fn front(&self) -> Arc<Front> {
+        self.post.front.load_full()
+    }
+
+    /// The gate.
+    #[must_use]
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.post.gate
+    }
+}
+
+impl Service for Gatekeeper {
+    async fn call(&self, request: Request<Body>, connection: &Arc<Connection>) -> Response<Body> {
+        let began = Instant::now();
+        let post = &self.post;
+        post.counters.requests.bump();
+        let front = post.front.load_full();
+        let decided = post.decide(&request, connection);
+        let form = Form::of(request.method(), request.headers());
+        let admitted = match post.gate.admit(decided.source) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return post.turn_away(&decided, form, Refused::by_gate(refusal)),
+        };
+        let facts = Facts::of(&request, &post.gate.ruleset());
+        let visit = Visit { admitted, decided, form, facts };
+        match post.answer(&front, request, connection, &visit).await {
+            Answer::Reply { response, client_id } => post.send_off(&front, &visit, response, client_id.as_ref(), began),
+            Answer::Refused(refused) => post.turn_away(&decided, form, refused),
+        }
+    }
+
+    fn refused(&self, refusal: TransportRefusal, _connection: Option<&Connection>) {
+        match refusal {
+            TransportRefusal::BadRequest | TransportRefusal::MethodNotAllowed => {
+                self.post.counters.refused_malformed.bump();
+            }
+            TransportRefusal::TooManyConnections => self.post.counters.refused_overloaded.bump(),
+        }
+    }
+}
+
+impl Post {
+    /// Rules 1 to 3: once, for everything.
+    fn decide(&self, request: &Request<Body>, connection: &Connection) -> Decided {
+        let forwarded_for = request.headers().get_all(X_FORWARDED_FOR);
+        let values = forwarded_for.iter().map(http::HeaderValue::as_bytes).collect::<smallvec::SmallVec<[_; 2]>>();
+        let decided = self.gate.ruleset().source.decide(connection.peer().ip(), values);
+        if decided.header_ignored && !self.forwarded_for_ignored.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                peer = %decided.source,
+                "X-Forwarded-For from a peer that isn't in source.trusted_proxies changes nothing; \
+                 if that peer is your proxy or CDN, list it, or a ban will hit it and everyone behind it"
+            );
+        }
+        decided
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        front: &Arc<Front>,
+        request: Request<Body>,
+        connection: &Arc<Connection>,
+        visit: &Visit,
+    ) -> Answer {
+        match &front.authentication {
+            Authentication::File(file) => self.answer_by_file(front, file, request, connection, visit).await,
+            Authentication::Upstream(by_upstream) => {
+                self.answer_by_upstream(front, by_upstream, request, connection, visit).await
+            }
+        }
+    }
+
+    /// Sends a request on; what comes back is the upstream's answer or a reply that says it failed.
+    async fn forward(
+        &self,
+        front: &Front,
+        request: Request<Body>,
+        connection: &Arc<Connection>,
+        visit: &Visit,
+        client_id: Option<&ClientId>,
+        strip_authorization: bool,
+    ) -> Forwarded {
+        let Some(upstream) = &front.upstream else {
+            return Forwarded::Answered(Reply::new(Status::NotFound).into_response(visit.form));
+        };
+        let forwarding =
+            Forwarding { decided: visit.decided, user: client_id.map(ClientId::as_str), strip_authorization };
+        match proxy::forward(upstream, request, connection, forwarding).await {
+            Ok(response) => Forwarded::Answered(response),
+            Err(error) => {
+                let reply = error.reply();
+                if reply.status().code().is_server_error() {
+                    self.counters.upstream_failed.bump();
+                    tracing::warn!(upstream = upstream.authority(), status = reply.status().code().as_u16(), "{error}");
+                }
+                Forwarded::Failed(reply.into_response(visit.form))
+            }
+        }
+    }
+
+    /// The head of the reply is known: scanners judge, and what they order is in
+    /// force when it leaves.
+    fn send_off(
+        &self,
+        front: &Front,
+        visit: &Visit,
+        mut response: Response<Body>,
+        client_id: Option<&ClientId>,
+        began: Instant,
+    ) -> Response<Body> {
+        let (method, path) = (visit.facts.method(), visit.facts.path());
+        let attributes = visit.facts.for_requests();
+        let request = JudgedRequest {
+            source: visit.admitted.source(),
+            client_id,
+            method: cut(method, METHOD_BYTES_MAX),
+            path: cut(path, PATH_BYTES_MAX),
+            status: response.status().as_u16(),
+            attributes: &attributes,
+        };
+        let judged = self.gate.judge_request(&visit.admitted, &request);
+        self.counters.scanner_judged.add(u64::from(judged.judged_by));
+        self.tell_orders(front, visit.admitted.source(), &judged);
+        if judged.denied {
+            response = Reply::new(Status::ServiceUnavailable).into_response(visit.form);
+        }
+        self.log.write(&Line::Access(Access {
+            source: visit.admitted.source().address(),
+            method,
+            path,
+            status: response.status().as_u16(),
+            duration: began.elapsed(),
+            bytes: http_body::Body::size_hint(response.body()).exact(),
+            client_id: client_id.map(ClientId::as_str),
+        }));
+        response
+    }
+}
+
+/// What forwarding came to.
+enum Forwarded {
+    /// The upstream's own answer.
+    Answered(Response<Body>),
+    /// A 4xx or 5xx of ours, because there was none: never an attempt.
+    Failed(Response<Body>),
+}
+
+impl Forwarded {
+    fn into_response(self) -> Response<Body> {
+        match self {
+            Self::Answered(response) | Self::Failed(response) => response,
+        }
+    }
+
+    /// The status that the upstream gave.
+    fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Answered(response) => Some(response.status()),
+            Self::Failed(_) => None,
+        }
+    }
+}
+
+impl Refused {
+    fn by_gate(refusal: Refusal) -> Self {
+        let (status, why) = match refusal {
+            Refusal::Banned(_) => (Status::Locked, "banned"),
+            Refusal::Waiting(_) => (Status::TooManyRequests, "waiting"),
+            Refusal::Busy => (Status::TooManyRequests, "busy"),
+        };
+        Self { reply: Reply::new(status).retry_after(refusal.retry_after_seconds()), why }
+    }
+
+    fn malformed(why: &'static str) -> Self {
+        Self { reply: Reply::new(Status::BadRequest), why }
+    }
+
+    fn overloaded() -> Self {
+        Self { reply: Reply::new(Status::ServiceUnavailable).retry_after(1), why: "overloaded" }
+    }
+}

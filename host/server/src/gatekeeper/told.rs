@@ -1,0 +1,81 @@
+//! What is counted, logged and done about orders and refusals.
+
+use http::Response;
+use jiff::Timestamp;
+use portcullis_domain::source::Decided;
+use portcullis_domain::{Enforced, Judged, Order, Source, Timestamp as Instant};
+
+use super::{Front, Post, Refused};
+use crate::http::{Body, Form, Status};
+use crate::log::{Banned, Line, Refused as RefusedLine};
+
+impl Post {
+    /// Turns a request away: counted in full, logged at a limited rate (rules 11 and 29).
+    pub(super) fn turn_away(&self, decided: &Decided, form: Form, refused: Refused) -> Response<Body> {
+        let status = refused.reply.status();
+        match (status, refused.why) {
+            (Status::Locked, _) => self.counters.refused_banned.bump(),
+            (Status::TooManyRequests, "waiting") => self.counters.refused_waiting.bump(),
+            (Status::TooManyRequests, _) => self.counters.refused_busy.bump(),
+            (Status::ServiceUnavailable, _) => self.counters.refused_overloaded.bump(),
+            _ => self.counters.refused_malformed.bump(),
+        }
+        self.log.refused(&RefusedLine {
+            source: decided.source.address(),
+            status: status.code().as_u16(),
+            why: refused.why,
+        });
+        refused.reply.into_response(form)
+    }
+
+    /// What the policies ordered is in force already; here it is told.
+    pub(super) fn tell_orders(&self, front: &Front, source: Source, judged: &Judged) {
+        if judged.denied {
+            self.counters.denied.bump();
+        }
+        for order in &judged.orders {
+            self.tell_order(front, source, order);
+        }
+    }
+
+    fn tell_order(&self, front: &Front, source: Source, order: &Order) {
+        match &order.enforced {
+            Enforced::Wait { .. } => self.counters.waits.bump(),
+            Enforced::Spared => self.counters.bans_spared.bump(),
+            Enforced::Ban { network, placed, first_private, .. } => {
+                self.counters.bans.bump();
+                if placed.changed {
+                    self.log.write(&Line::Banned(Banned {
+                        source: source.address(),
+                        reason: order.reason.text(),
+                        code: order.reason.code(),
+                        policy: &order.policy,
+                        until: shown(placed.until),
+                    }));
+                }
+                if *first_private {
+                    tracing::warn!(
+                        source = %source,
+                        "a loopback or private address was banned; if that is your proxy, list it in \
+                         source.trusted_proxies, so that the client behind it is banned instead"
+                    );
+                }
+                if let Some((displaced, _)) = placed.displaced {
+                    self.counters.bans_displaced.bump();
+                    tracing::warn!(network = %displaced, "the ban that would have ended soonest was lifted: as many are banned as can be");
+                }
+                if front.close_tunnels
+                    && let Some(upstream) = &front.upstream
+                {
+                    upstream.tunnels().close_tunnels(|open| network.contains(&open.address()));
+                }
+            }
+        }
+    }
+}
+
+/// The gate's time as the log writes it.
+fn shown(instant: Instant) -> Timestamp {
+    let millis = i64::try_from(instant.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,199 @@
+//! From a configuration to what can be put in force: policies with their
+//! plugins loaded and tried, credentials read, the upstream at hand.
+//!
+//! Runs off the request path and changes nothing by itself: what is prepared
+//! here is either taken whole or dropped.
+
+mod bundle;
+mod plugins;
+mod reports;
+mod settings;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http::HeaderValue;
+use portcullis_domain::{Policy, Ruleset, Store};
+use portcullis_runtime::{PolicyJudge, Reporter, Runtime};
+
+use crate::auth::{Credentials, FileError, FileWarning, LoginPaths, ProcessKey, Protected};
+use crate::config::{Auth, Config, Mistakes, Mode, PluginSource};
+use crate::gatekeeper::{Authentication, FileAuthentication, Front, UpstreamAuthentication};
+use crate::http::{HttpOptions, Upstream, UpstreamUrlError};
+
+pub use plugins::LoadedPolicy;
+pub(crate) use plugins::{bundled, read as read_plugin};
+pub use reports::LogReporter;
+
+/// What setups are made with; it outlives all of them.
+pub struct Workshop {
+    /// Loads plugins.
+    pub runtime: Runtime,
+    /// Hears what policies have to tell.
+    pub reporter: Arc<dyn Reporter>,
+    /// Keys what is derived from secrets.
+    pub key: ProcessKey,
+}
+
+/// A configuration, loaded and tried, ready to be put in force.
+pub struct Setup {
+    /// What it was made from.
+    pub config: Config,
+    /// Its policies, in their order.
+    pub policies: Vec<LoadedPolicy>,
+    /// Who may log in (file mode), and the file's stamp.
+    credentials: Option<Arc<Credentials>>,
+    upstream: Option<Arc<Upstream>>,
+    challenge: HeaderValue,
+    /// What the operator should hear.
+    pub warnings: Vec<String>,
+}
+
+/// Why a configuration can't be put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Policies or their settings are wrong: all of it, by line.
+    #[error("{0}")]
+    Policies(Mistakes),
+    /// The credentials file can't be taken.
+    #[error("{0}")]
+    Credentials(#[from] FileError),
+    /// The upstream's URL can't be used.
+    #[error("upstream.url: {0}")]
+    Upstream(#[from] UpstreamUrlError),
+    /// The realm can't be sent in a header.
+    #[error("auth.realm: not a text that a header can carry")]
+    Realm,
+}
+
+impl Setup {
+    /// Loads and tries everything that `config` names. What `before` already
+    /// has and what hasn't changed since is taken over from there.
+    ///
+    /// # Errors
+    /// Every mistake of the first part that has any.
+    pub fn prepare(config: Config, file: &str, workshop: &Workshop, before: Option<&Self>) -> Result<Self, SetupError> {
+        let before_policies = before.map_or(&[][..], |before| &before.policies);
+        let policies = plugins::load(&config, workshop, before_policies)
+            .map_err(|list| SetupError::Policies(Mistakes { file: file.to_owned(), list }))?;
+        let mut warnings = Vec::new();
+        let credentials = match config.auth.mode {
+            Mode::File => Some(credentials(&config.auth, workshop, before, &mut warnings)?),
+            Mode::Upstream => None,
+        };
+        let upstream = upstream(&config, before)?;
+        let realm = &config.auth.realm;
+        let challenge = HeaderValue::from_str(&format!("Basic realm=\"{realm}\", charset=\"UTF-8\""))
+            .map_err(|_| SetupError::Realm)?;
+        if config.auth.has_no_clients() {
+            warnings.push(
+                "NOBODY CAN LOG IN: there is neither auth.file nor --client, and no upstream.url that could check secrets"
+                    .to_owned(),
+            );
+        }
+        if !config.auth.clients.is_empty() {
+            warnings.push(
+                "--client puts a password into the process list, where every user of this machine can read it: for trials only"
+                    .to_owned(),
+            );
+        }
+        Ok(Self { config, policies, credentials, upstream, challenge, warnings })
+    }
+
+    /// The gate's part of it.
+    #[must_use]
+    pub fn ruleset(&self, store: &dyn Store) -> Ruleset {
+        let bind = |policy: &LoadedPolicy| {
+            let judge = Arc::clone(&policy.judge);
+            Policy::new(&policy.config.name, policy.config.kind, policy.config.subject, judge)
+        };
+        let policies = self.policies.iter().map(bind).collect();
+        Ruleset::new(self.config.source.clone(), self.config.limits(), policies, store)
+    }
+
+    /// The part that requests meet.
+    #[must_use]
+    pub fn front(&self) -> Front {
+        let auth = &self.config.auth;
+        let authentication = match &self.credentials {
+            Some(credentials) => Authentication::File(FileAuthentication {
+                credentials: Arc::clone(credentials),
+                protected: Protected::new(auth.protect.iter().map(String::as_str)),
+                challenge: self.challenge.clone(),
+                id_case: auth.id_case,
+            }),
+            None => Authentication::Upstream(UpstreamAuthentication {
+                login_paths: LoginPaths::new(auth.login_paths.iter().map(String::as_str)),
+                id_field: auth.id_field.clone(),
+                secret_field: auth.secret_field.clone(),
+                id_case: auth.id_case,
+                failure_statuses: auth.failure_statuses.clone(),
+                success_statuses: auth.success_statuses.clone(),
+            }),
+        };
+        Front { authentication, upstream: self.upstream.clone(), close_tunnels: self.config.gate.close_tunnels }
+    }
+
+    /// The files that it was made from, besides the configuration itself.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let plugins = self.config.policies.iter().filter_map(|policy| match &policy.plugin {
+            PluginSource::File(path) => Some(path.clone()),
+            PluginSource::Bundle(_) => None,
+        });
+        plugins.chain(self.config.auth.file.clone()).collect()
+    }
+
+    /// The judges of its policies, for their counters.
+    pub fn judges(&self) -> impl Iterator<Item = &Arc<PolicyJudge>> {
+        self.policies.iter().map(|policy| &policy.judge)
+    }
+}
+
+/// The transport's bounds as configured.
+#[must_use]
+pub fn http_options(config: &Config) -> HttpOptions {
+    let (listen, defaults) = (&config.listen, HttpOptions::default());
+    let upstream = config.upstream.as_ref();
+    HttpOptions {
+        header_timeout: listen.header_timeout,
+        idle_timeout: listen.idle_timeout,
+        body_idle_timeout: listen.body_timeout,
+        max_header_bytes: listen.max_header_bytes,
+        max_connections: listen.max_connections,
+        connect_timeout: upstream.map_or(defaults.connect_timeout, |upstream| upstream.connect_timeout),
+        response_head_timeout: upstream.map_or(defaults.response_head_timeout, |upstream| upstream.response_timeout),
+        upstream_connections: upstream.map_or(defaults.upstream_connections, |upstream| upstream.max_connections),
+        ..defaults
+    }
+}
+
+/// The credentials, or those of before if they are the same: then whoever was
+/// verified stays so.
+fn credentials(
+    auth: &Auth,
+    workshop: &Workshop,
+    before: Option<&Setup>,
+    warnings: &mut Vec<String>,
+) -> Result<Arc<Credentials>, FileError> {
+    let loaded = Credentials::load(auth.file.as_deref(), &auth.clients, auth.id_case, &workshop.key)?;
+    let name = auth.file.as_deref().unwrap_or(Path::new("--client")).display().to_string();
+    warnings.extend(loaded.warnings.iter().map(|warning: &FileWarning| format!("{name}: {warning}")));
+    let known =
+        before.and_then(|before| before.credentials.as_ref()).filter(|known| known.same_as(&loaded.credentials));
+    Ok(known.map_or_else(|| Arc::new(loaded.credentials), Arc::clone))
+}
+
+/// The upstream, or that of before if nothing about it has changed: then its
+/// connections and tunnels go on.
+fn upstream(config: &Config, before: Option<&Setup>) -> Result<Option<Arc<Upstream>>, UpstreamUrlError> {
+    let Some(wanted) = &config.upstream else { return Ok(None) };
+    if let Some(before) = before
+        && before.config.upstream.as_ref() == Some(wanted)
+        && http_options(&before.config) == http_options(config)
+    {
+        return Ok(before.upstream.clone());
+    }
+    let url = format!("http://{}{}", wanted.url.authority(), wanted.url.prefix());
+    Upstream::new(&url, &http_options(config)).map(|upstream| Some(Arc::new(upstream)))
+}
