@@ -185,9 +185,11 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn blocks_are_aligned_and_keep_what_was_written(
-            steps in prop::collection::vec((0_usize..300_000, 0_u32..9, any::<bool>()), 1..60),
+            steps in prop::collection::vec((0_usize..140_000, 0_u32..9, any::<bool>()), 1..60),
         ) {
             let allocator = Allocator::new(HostPages::default());
             let mut held: Vec<(*mut u8, Layout, u8)> = Vec::new();
