@@ -18,7 +18,7 @@ use crate::counters::Counters;
 use crate::gatekeeper::Gatekeeper;
 use crate::http::{self, Handle, ServeOptions};
 use crate::log::{Log, Target};
-use crate::setup::{LogReporter, Setup, Workshop, http_options};
+use crate::setup::{LogReporter, Setup, Workshop, http_options, workers};
 use crate::swap::{SwapThread, Swapper};
 
 /// How often expired entries are dropped.
@@ -100,7 +100,7 @@ fn gatekeeper(setup: &Setup, workshop: &Workshop, log: &Log, counters: &Arc<Coun
 fn serve_options(setup: &Setup) -> ServeOptions {
     let listen = &setup.config.listen;
     let mut options = ServeOptions::new(listen.address.clone(), http_options(&setup.config));
-    options.workers = listen.workers.map_or(0, usize::from);
+    options.workers = workers(&setup.config);
     options.cap = options.cap.reserve(ADMIN_SLOTS);
     options
 }

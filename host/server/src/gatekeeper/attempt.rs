@@ -4,7 +4,6 @@
 //! client hangs up (rule 12): it runs in a task of its own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -15,9 +14,6 @@ use super::{Answer, Authentication, FileAuthentication, Front, Post, Refused, Up
 use crate::auth::{FormFields, LOGIN_BODY_BYTES_MAX, Presented, Secret, read_login};
 use crate::http::{Body, CollectError, Connection, Reply, Status, read_bounded, resend};
 use crate::log::{FailedLogin, Line};
-
-/// How long a login body may take (rule 7).
-const LOGIN_BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Who wants to log in.
 struct Login {
@@ -126,7 +122,7 @@ impl Post {
         connection: &Arc<Connection>,
         visit: &Visit,
     ) -> Answer {
-        let (login, request) = match self.login_of(by_upstream, request, visit).await {
+        let (login, request) = match self.login_of(front, by_upstream, request, visit).await {
             Ok((Some(login), request)) => (login, request),
             Ok((None, request)) => {
                 let forwarded = self.forward(front, request, connection, visit, None, false).await;
@@ -190,6 +186,7 @@ impl Post {
     /// What login a request is, if it is one; a form's body has been read then.
     async fn login_of(
         &self,
+        front: &Front,
         by_upstream: &UpstreamAuthentication,
         request: Request<Body>,
         visit: &Visit,
@@ -208,7 +205,7 @@ impl Post {
             (Presented::Basic(_), true) => Err(refuse("two ids")),
             (Presented::Nothing | Presented::NotBasic, true) => {
                 let (mut parts, body) = request.into_parts();
-                let bytes = read_bounded(body, LOGIN_BODY_BYTES_MAX, LOGIN_BODY_TIME_MAX)
+                let bytes = read_bounded(body, LOGIN_BODY_BYTES_MAX, front.login_body_time)
                     .await
                     .map_err(|error| Box::new(body_reply(error, visit)))?;
                 let fields = FormFields { id: &by_upstream.id_field, secret: &by_upstream.secret_field };

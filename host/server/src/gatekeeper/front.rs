@@ -2,6 +2,7 @@
 //! whole when the configuration changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 
@@ -14,6 +15,8 @@ pub struct Front {
     pub authentication: Authentication,
     /// The service behind; without one the server answers by itself (rule 9).
     pub upstream: Option<Arc<Upstream>>,
+    /// How long a login body may take (rule 7).
+    pub login_body_time: Duration,
     /// Whether a ban closes the source's open tunnels (rule 15).
     pub close_tunnels: bool,
 }

@@ -131,7 +131,12 @@ impl Setup {
                 success_statuses: auth.success_statuses.clone(),
             }),
         };
-        Front { authentication, upstream: self.upstream.clone(), close_tunnels: self.config.gate.close_tunnels }
+        Front {
+            authentication,
+            upstream: self.upstream.clone(),
+            login_body_time: self.config.listen.body_timeout,
+            close_tunnels: self.config.gate.close_tunnels,
+        }
     }
 
     /// The files that it was made from, besides the configuration itself.
@@ -150,6 +155,13 @@ impl Setup {
     }
 }
 
+/// Threads that serve connections: as configured, else one per core.
+#[must_use]
+pub fn workers(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    config.listen.workers.map_or_else(cores, usize::from)
+}
+
 /// The transport's bounds as configured.
 #[must_use]
 pub fn http_options(config: &Config) -> HttpOptions {
@@ -158,12 +170,12 @@ pub fn http_options(config: &Config) -> HttpOptions {
     HttpOptions {
         header_timeout: listen.header_timeout,
         idle_timeout: listen.idle_timeout,
-        body_idle_timeout: listen.body_timeout,
         max_header_bytes: listen.max_header_bytes,
         max_connections: listen.max_connections,
         connect_timeout: upstream.map_or(defaults.connect_timeout, |upstream| upstream.connect_timeout),
         response_head_timeout: upstream.map_or(defaults.response_head_timeout, |upstream| upstream.response_timeout),
-        upstream_connections: upstream.map_or(defaults.upstream_connections, |upstream| upstream.max_connections),
+        upstream_connections: upstream
+            .map_or(defaults.upstream_connections, |upstream| upstream.max_connections.div_ceil(workers(config))),
         ..defaults
     }
 }
