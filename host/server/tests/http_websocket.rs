@@ -4,9 +4,9 @@
 
 mod http_support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http_support::{Backend, World, eventually, hasty};
+use http_support::{Backend, DEADLINE, World, eventually, hasty};
 use portcullis::http::HttpOptions;
 
 const OPEN: &str = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
@@ -78,7 +78,9 @@ fn an_idle_tunnel_is_closed_and_a_busy_one_outlives_the_other_timeouts() {
         client.send("ping");
         assert_eq!(client.read_exact(4), b"ping");
     }
+    let begun = Instant::now();
     client.expect_closed();
+    assert!(begun.elapsed() < DEADLINE / 2, "somebody else closed it");
 }
 
 #[test]
