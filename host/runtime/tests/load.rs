@@ -62,6 +62,12 @@ fn another_version_of_the_interface_is_named() {
 }
 
 #[test]
+fn names_with_other_types_behind_them_are_refused() {
+    let error = refusal("other-types");
+    assert!(matches!(error, LoadError::Interface { .. }), "{error:?}");
+}
+
+#[test]
 fn an_import_that_no_plugin_gets_is_named_with_its_remedy() {
     let error = refusal("imports-sockets");
     assert!(

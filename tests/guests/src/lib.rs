@@ -30,6 +30,8 @@ enum Make {
     CoreModule,
     /// For a later version of the interface.
     OtherVersion,
+    /// With the interface's names and another type in it.
+    OtherTypes,
     /// The first half of a component.
     Truncated,
     /// Noise.
@@ -64,6 +66,7 @@ const FIXTURES: &[(&str, Make)] = &[
     wat!("ban-policy", "large-state"),
     wat!("ban-policy", "no-text"),
     wat!("ban-policy", "odd-reason-code"),
+    ("other-types", Make::OtherTypes),
     ("other-version", Make::OtherVersion),
     wat!("other", "other-world"),
     ("random-bytes", Make::Random),
@@ -110,6 +113,10 @@ fn bytes(make: &Make) -> Result<Vec<u8>> {
             let text = module(always_bans()?).replace("@0.1.0", "@0.9.0");
             let wit = POLICY_WIT.replace("package portcullis:policy@0.1.0;", "package portcullis:policy@0.9.0;");
             wrap(&text, &[("policy.wit", &wit)], "ban-policy")
+        }
+        Make::OtherTypes => {
+            let wit = POLICY_WIT.replace("prefix-length: option<u8>", "prefix-length: option<u16>");
+            wrap(&module(always_bans()?), &[("policy.wit", &wit)], "ban-policy")
         }
         Make::Truncated => {
             let mut whole = component(BAN);
