@@ -28,6 +28,8 @@ pub struct HttpOptions {
     pub upstream_wait_timeout: Duration,
     /// How long a closing connection goes on reading what the client still sends, so that it sees the reply (2 s).
     pub linger_timeout: Duration,
+    /// What to give requests under way at the end, as the argument of [`Handle::drain`](super::Handle::drain) (30 s).
+    pub drain_timeout: Duration,
     /// Bytes of a request's head; over it: 431 (32 KiB).
     pub max_header_bytes: usize,
     /// Header lines of a request; over it: 431 (100).
@@ -55,6 +57,7 @@ impl Default for HttpOptions {
             upstream_idle_timeout: Duration::from_secs(30),
             upstream_wait_timeout: Duration::from_secs(1),
             linger_timeout: Duration::from_secs(2),
+            drain_timeout: Duration::from_secs(30),
             max_header_bytes: 32 * 1024,
             max_headers: 100,
             max_connections: 10_000,
