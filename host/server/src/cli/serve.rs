@@ -101,7 +101,8 @@ fn serve_options(setup: &Setup) -> ServeOptions {
     let listen = &setup.config.listen;
     let mut options = ServeOptions::new(listen.address.clone(), http_options(&setup.config));
     options.workers = workers(&setup.config);
-    options.cap = options.cap.reserve(ADMIN_SLOTS);
+    // What is reserved is the admin's; everyone else shares the rest.
+    let _admin = options.cap.reserve(ADMIN_SLOTS);
     options
 }
 
