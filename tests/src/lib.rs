@@ -1,1 +1,20 @@
-//! Stub.
+//! The kit of the end-to-end tests: the real program, a client, upstreams, and
+//! the programs that people use beside it. Must not know the host's crates:
+//! what it sees of the host is what an operator and a stranger see.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a kit of tests: what fails must say so")]
+
+mod backend;
+mod client;
+mod nginx;
+mod program;
+mod server;
+mod wait;
+mod wire;
+
+pub use backend::{Answer, Backend, Received};
+pub use client::{Connection, Pending, Reply, Request};
+pub use nginx::Nginx;
+pub use program::{Ran, peer, portcullis, repository, require, run};
+pub use server::{Portcullis, Server, Stopped};
+pub use wait::{DEADLINE, eventually, free_port};

@@ -1,0 +1,137 @@
+//! Programs: the one under test, and those that people use beside it.
+
+use std::env;
+use std::fs;
+use std::io::Write as _;
+use std::panic::Location;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::time::SystemTime;
+
+/// What the program is made of: where one of these is newer, it is built anew.
+const SOURCES: [&str; 6] =
+    ["Cargo.lock", "host/domain/src", "host/runtime/src", "host/server/src", "plugins/bundle", "wit"];
+/// Programs by the Debian package that brings them.
+const PACKAGES: [(&str, &str); 5] =
+    [("curl", "curl"), ("fail2ban-regex", "fail2ban"), ("nginx", "nginx"), ("taskset", "util-linux"), ("wrk", "wrk")];
+
+/// The repository's folder.
+#[must_use]
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// A file of `tests/peers`.
+#[must_use]
+pub fn peer(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name)
+}
+
+/// The program under test: what `PORTCULLIS_BIN` names, else the one in the
+/// target folder that this test is in, built first if it is missing or old.
+///
+/// # Panics
+/// If it doesn't build.
+#[must_use]
+pub fn portcullis() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+        if let Some(named) = env::var_os("PORTCULLIS_BIN") {
+            return named.into();
+        }
+        let program = folder_of_builds().join("portcullis");
+        if is_missing_or_old(&program) {
+            build();
+        }
+        assert!(program.exists(), "{} isn't there after a build", program.display());
+        program
+    });
+    &PROGRAM
+}
+
+/// Where cargo puts programs: this test is one folder below.
+pub(crate) fn folder_of_builds() -> PathBuf {
+    env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().to_owned()
+}
+
+fn is_missing_or_old(program: &Path) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
+    let Some(built) = changed(program) else { return true };
+    SOURCES.iter().any(|source| newest(&repository().join(source)) > built)
+}
+
+fn newest(path: &Path) -> SystemTime {
+    let own = fs::metadata(path).and_then(|found| found.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    let below = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| newest(&entry.path()));
+    below.max().map_or(own, |below| below.max(own))
+}
+
+fn build() {
+    let folder = folder_of_builds();
+    let profile = folder.file_name().and_then(|name| name.to_str()).unwrap();
+    let profile = if profile == "debug" { "dev" } else { profile };
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .current_dir(repository())
+        .args(["build", "--package", "portcullis", "--bin", "portcullis", "--profile", profile, "--target-dir"])
+        .arg(folder.parent().unwrap())
+        .status()
+        .unwrap();
+    assert!(built.success(), "the program doesn't build");
+}
+
+/// How a program ended and what it said.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// Its exit code; none if a signal ended it.
+    pub code: Option<i32>,
+    /// What it wrote to the standard output.
+    pub stdout: String,
+    /// What it wrote to the standard error.
+    pub stderr: String,
+}
+
+/// Runs a program to its end.
+///
+/// # Panics
+/// If it can't be started.
+#[track_caller]
+pub fn run(command: &mut Command) -> Ran {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+/// Whether a program of others is there. If not, the test that asks can only
+/// return: it is named in the file that `PORTCULLIS_SKIPPED` names, so that
+/// nobody takes it for passed. With `CI=true` nothing may be missing.
+///
+/// # Panics
+/// With `CI=true`, if it is missing.
+#[must_use]
+#[track_caller]
+pub fn require(program: &str) -> bool {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<_> = env::split_paths(&folders).collect();
+    folders.push("/usr/sbin".into());
+    if folders.iter().any(|folder| folder.join(program).is_file()) {
+        return true;
+    }
+    let package = PACKAGES.iter().find(|(known, _)| *known == program).map_or(program, |(_, package)| package);
+    assert!(env::var("CI").as_deref() != Ok("true"), "{program} is missing: apt-get install {package}");
+    let place = Location::caller();
+    let thread = std::thread::current();
+    let test = match thread.name() {
+        Some(name) if name != "main" => name.to_owned(),
+        Some(_) | None => format!("{}:{}", place.file(), place.line()),
+    };
+    println!("SKIPPED: {test}: {program} is missing (apt-get install {package})");
+    if let Some(file) = env::var_os("PORTCULLIS_SKIPPED") {
+        let mut file = fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
+        writeln!(file, "{test}: {program} is missing").unwrap();
+    }
+    false
+}

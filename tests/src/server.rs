@@ -1,0 +1,365 @@
+//! The real program, from its configuration to its end.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::client::{Connection, Request};
+use crate::program::{Ran, folder_of_builds, portcullis, run};
+use crate::wait::eventually;
+
+const CONFIG: &str = "portcullis.toml";
+const LISTENING: &str = "listening on ";
+
+/// A server in the making: a folder with a configuration and what it names.
+#[must_use = "nothing runs until it is started"]
+pub struct Portcullis {
+    folder: TempDir,
+    options: Vec<String>,
+}
+
+impl Portcullis {
+    /// With this configuration. Where it doesn't say otherwise, loopback peers
+    /// are trusted proxies, so that [`Request::from`] can name any client, and
+    /// compiled plugins are shared between tests.
+    pub fn with_config(config: &str) -> Self {
+        let server = Self { folder: tempfile::tempdir().unwrap(), options: Vec::new() };
+        fs::write(server.folder.path().join(CONFIG), whole(config)).unwrap();
+        server
+    }
+
+    /// With the default configuration.
+    pub fn new() -> Self {
+        Self::with_config("")
+    }
+
+    /// With this file beside the configuration.
+    pub fn file(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
+        let path = self.folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        self
+    }
+
+    /// With a client that may log in, as `id:password`.
+    pub fn client(self, client: &str) -> Self {
+        self.option("--client", client)
+    }
+
+    /// In front of that service.
+    pub fn upstream(self, url: &str) -> Self {
+        self.option("--upstream", url)
+    }
+
+    fn option(mut self, name: &str, value: &str) -> Self {
+        self.options.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// Runs `portcullis check` on it.
+    #[must_use]
+    pub fn check(&self) -> Ran {
+        run(Command::new(portcullis()).arg("check").arg("--config").arg(self.folder.path().join(CONFIG)))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(portcullis());
+        command.arg("serve").arg("--config").arg(self.folder.path().join(CONFIG));
+        command.args(["--listen", "127.0.0.1:0"]).args(&self.options).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs one that isn't expected to come up, to its end.
+    #[must_use]
+    pub fn fail_to_start(&self) -> Ran {
+        run(&mut self.command())
+    }
+
+    /// Starts it and waits until it listens.
+    ///
+    /// # Panics
+    /// If it doesn't come up.
+    #[must_use]
+    #[track_caller]
+    pub fn start(self) -> Server {
+        let mut child = self.command().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (lines, into) = (BufReader::new(child.stderr.take().unwrap()), Arc::clone(&log));
+        let reader = std::thread::spawn(move || {
+            for line in lines.split(b'\n').map_while(Result::ok) {
+                into.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+        let mut server =
+            Server { child, address: ([127, 0, 0, 1], 0).into(), folder: self.folder, log, reader: Some(reader) };
+        // A file can be the log's place: then the line is there.
+        let logged = server.folder.path().join("portcullis.log");
+        server.address = eventually("the server listens", || {
+            let line = server.log().into_iter().chain(lines_of(&logged)).find_map(|line| {
+                let (_, address) = line.rsplit_once(LISTENING)?;
+                address.trim_end_matches(['"', '}']).parse().ok()
+            });
+            if line.is_none() && server.child.try_wait().unwrap().is_some() {
+                panic!("the server ended: {}", server.log().join("\n"));
+            }
+            line
+        });
+        server
+    }
+}
+
+impl Default for Portcullis {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn lines_of(path: &Path) -> Vec<String> {
+    fs::read_to_string(path).map(|text| text.lines().map(str::to_owned).collect()).unwrap_or_default()
+}
+
+/// What tests have in common, added where the configuration doesn't say otherwise.
+fn whole(config: &str) -> String {
+    let mut whole = config.to_owned();
+    if !config.contains("[source]") {
+        whole.push_str("\n[source]\ntrusted_proxies = [\"127.0.0.0/8\"]\n");
+    }
+    if !config.contains("[plugins]") {
+        whole.push_str(&format!("\n[plugins]\ncache = {:?}\n", cache()));
+    }
+    whole
+}
+
+/// One for all tests: compiling takes most of a start.
+fn cache() -> PathBuf {
+    let cache = folder_of_builds().join("e2e-plugin-cache");
+    if let Err(error) = fs::DirBuilder::new().mode(0o700).create(&cache) {
+        assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists, "{}: {error}", cache.display());
+    }
+    cache
+}
+
+/// A running server. Dropped, it is killed.
+pub struct Server {
+    child: Child,
+    address: SocketAddr,
+    folder: TempDir,
+    log: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A URL of it.
+    #[must_use]
+    pub fn url(&self, target: &str) -> String {
+        format!("http://{}{target}", self.address)
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Any request.
+    pub fn request(&self, method: &str, target: &str) -> Request {
+        Request::new(self.address, method, target)
+    }
+
+    /// A GET.
+    pub fn get(&self, target: &str) -> Request {
+        self.request("GET", target)
+    }
+
+    /// A POST.
+    pub fn post(&self, target: &str) -> Request {
+        self.request("POST", target)
+    }
+
+    /// A connection that is kept.
+    #[must_use]
+    pub fn connect(&self) -> Connection {
+        Connection::open(self.address)
+    }
+
+    /// Puts a file beside the configuration, or another in its place, by renaming.
+    ///
+    /// # Panics
+    /// If it can't.
+    pub fn replace(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let (new, path) = (self.folder.path().join(".new"), self.folder.path().join(name));
+        fs::write(&new, bytes).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(new, path).unwrap();
+    }
+
+    /// Puts another configuration in the place of the present one.
+    pub fn configure(&self, config: &str) {
+        self.replace(CONFIG, whole(config));
+    }
+
+    /// The log so far.
+    #[must_use]
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The lines of the log so far that hold `part`.
+    #[must_use]
+    pub fn log_with(&self, part: &str) -> Vec<String> {
+        self.log().into_iter().filter(|line| line.contains(part)).collect()
+    }
+
+    /// Waits until the log holds `part`, and hands over the first such line.
+    ///
+    /// # Panics
+    /// If it doesn't come.
+    #[track_caller]
+    pub fn logged(&self, part: &str) -> String {
+        self.logged_times(1, part).swap_remove(0)
+    }
+
+    /// Waits until so many lines of the log hold `part`.
+    ///
+    /// # Panics
+    /// If they don't come.
+    #[track_caller]
+    pub fn logged_times(&self, times: usize, part: &str) -> Vec<String> {
+        eventually(&format!("{times} lines of the log with {part:?}"), || {
+            let lines = self.log_with(part);
+            (lines.len() >= times).then_some(lines)
+        })
+    }
+
+    /// How often a new configuration has been put in force.
+    #[must_use]
+    pub fn swaps(&self) -> usize {
+        self.log_with("configuration put in force").len()
+    }
+
+    /// Waits until a configuration has been put in force for the `times`th time.
+    #[track_caller]
+    pub fn swapped(&self, times: usize) {
+        self.logged_times(times, "configuration put in force");
+    }
+
+    /// Has it load everything anew.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn hang_up(&self) {
+        kill_process(self.pid(), Signal::HUP).unwrap();
+    }
+
+    /// Tells it to end, and doesn't wait.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn terminate(&self) {
+        kill_process(self.pid(), Signal::TERM).unwrap();
+    }
+
+    /// Whether it runs.
+    ///
+    /// # Panics
+    /// If nobody can tell.
+    #[must_use]
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Tells it to end and waits until it has.
+    ///
+    /// # Panics
+    /// If it doesn't end.
+    #[must_use]
+    pub fn stop(self) -> Stopped {
+        self.terminate();
+        self.wait()
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    /// If it doesn't end.
+    #[must_use]
+    pub fn wait(mut self) -> Stopped {
+        let status = eventually("the server ends", || self.child.try_wait().unwrap());
+        self.reader.take().unwrap().join().unwrap();
+        Stopped { status, log: self.log() }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let last = log.len().saturating_sub(80);
+            eprintln!("the server's log (last lines):\n{}", log[last..].join("\n"));
+        }
+    }
+}
+
+/// A server that has ended.
+#[derive(Debug)]
+pub struct Stopped {
+    /// How.
+    pub status: ExitStatus,
+    /// All of its log.
+    pub log: Vec<String>,
+}
+
+impl Stopped {
+    /// One number of the totals that it writes at its end.
+    ///
+    /// # Panics
+    /// If there is no such number.
+    #[must_use]
+    #[track_caller]
+    pub fn total(&self, name: &str) -> u64 {
+        self.number(" totals: ", name)
+    }
+
+    /// One number of what it writes about a policy at its end.
+    ///
+    /// # Panics
+    /// If there is no such number.
+    #[must_use]
+    #[track_caller]
+    pub fn of_policy(&self, policy: &str, name: &str) -> u64 {
+        self.number(&format!(" policy {policy}: calls="), name)
+    }
+
+    #[track_caller]
+    fn number(&self, part: &str, name: &str) -> u64 {
+        let line = self.log.iter().rfind(|line| line.contains(part));
+        let word = line.and_then(|line| line.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('=')));
+        word.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no {name} in {line:?}"))
+    }
+}
