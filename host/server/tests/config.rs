@@ -286,7 +286,6 @@ fn a_reload_names_the_keys_that_need_a_restart() {
         ("listen.max_connections", "[listen]\nmax_connections = 3"),
         ("listen.header_timeout", "[listen]\nheader_timeout = \"3s\""),
         ("listen.idle_timeout", "[listen]\nidle_timeout = \"3s\""),
-        ("listen.body_timeout", "[listen]\nbody_timeout = \"3s\""),
         ("listen.max_header_bytes", "[listen]\nmax_header_bytes = \"9KiB\""),
         ("listen.drain_timeout", "[listen]\ndrain_timeout = \"3s\""),
         ("auth.hashing_threads", "[auth]\nhashing_threads = 3"),

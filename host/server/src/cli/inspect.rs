@@ -7,15 +7,16 @@ use portcullis_runtime::{Plugin, Runtime, RuntimeConfig, SettingSpec, SettingVal
 use serde_json::json;
 
 use super::{Failed, InspectArgs};
-use crate::setup::{bundled, read_plugin};
+use crate::setup::{bundled_kind, read_plugin};
 
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
-    let bytes = match bundled(&args.plugin) {
-        Some(bytes) => bytes.to_vec(),
-        None => read_plugin(Path::new(&args.plugin)).map_err(|why| Failed::No(format!("{}: {why}", args.plugin)))?,
-    };
+    let no = |why: String| Failed::No(format!("{}: {why}", args.plugin));
     let (runtime, _) = Runtime::new(&RuntimeConfig::default()).map_err(anyhow::Error::from)?;
-    let plugin = runtime.load(&bytes, &args.plugin).map_err(|error| Failed::No(format!("{}: {error}", args.plugin)))?;
+    let loaded = match bundled_kind(&args.plugin) {
+        Some(kind) => runtime.bundle(kind),
+        None => runtime.load(&read_plugin(Path::new(&args.plugin)).map_err(no)?, &args.plugin),
+    };
+    let plugin = loaded.map_err(|error| no(error.to_string()))?;
     if args.json {
         println!("{:#}", as_json(&plugin));
     } else {

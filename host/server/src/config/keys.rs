@@ -45,10 +45,15 @@ const SWITCH: &str = "true or false";
 pub const KEYS: &[Key] = &[
     at_start(key("listen.address", "list of address:port", r#"["127.0.0.1:8080"]"#, "Where clients connect.")),
     at_start(open("listen.workers", COUNT, "Threads that serve connections; left out: one per core.")),
-    at_start(key("listen.max_connections", COUNT, "10000", "Connections open at once; more wait to be accepted.")),
+    at_start(key(
+        "listen.max_connections",
+        COUNT,
+        "10000",
+        "Connections open at once, over all workers; more are answered 503 and closed.",
+    )),
     at_start(key("listen.header_timeout", DURATION, r#""10s""#, "Time a client has to send a request's head.")),
     at_start(key("listen.idle_timeout", DURATION, r#""75s""#, "Time a connection may stay open without a request.")),
-    at_start(key("listen.body_timeout", DURATION, r#""10s""#, "Time a client has to send a login body.")),
+    key("listen.body_timeout", DURATION, r#""10s""#, "Time a client has to send a login body."),
     at_start(key("listen.max_header_bytes", SIZE, r#""32KiB""#, "Longest head of a request.")),
     at_start(key("listen.drain_timeout", DURATION, r#""30s""#, "Time that requests have to finish at shutdown.")),
     key("source.trusted_proxies", NETWORKS, "[]", "Peers whose X-Forwarded-For is believed; never banned."),
@@ -61,7 +66,7 @@ pub const KEYS: &[Key] = &[
     ),
     key("upstream.connect_timeout", DURATION, r#""5s""#, "Time to connect to the service."),
     key("upstream.response_timeout", DURATION, r#""60s""#, "Time until the head of the service's response is there."),
-    key("upstream.max_connections", COUNT, "256", "Connections to the service open at once."),
+    key("upstream.max_connections", COUNT, "10000", "Connections to the service open at once, tunnels included."),
     open(
         "auth.mode",
         r#""file" or "upstream""#,

@@ -12,7 +12,6 @@ pub fn restart_required(old: &Config, new: &Config) -> Vec<&'static str> {
         "listen.max_connections" => old.listen.max_connections != new.listen.max_connections,
         "listen.header_timeout" => old.listen.header_timeout != new.listen.header_timeout,
         "listen.idle_timeout" => old.listen.idle_timeout != new.listen.idle_timeout,
-        "listen.body_timeout" => old.listen.body_timeout != new.listen.body_timeout,
         "listen.max_header_bytes" => old.listen.max_header_bytes != new.listen.max_header_bytes,
         "listen.drain_timeout" => old.listen.drain_timeout != new.listen.drain_timeout,
         "auth.hashing_threads" => old.auth.hashing_threads != new.auth.hashing_threads,

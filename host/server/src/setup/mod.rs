@@ -4,7 +4,6 @@
 //! Runs off the request path and changes nothing by itself: what is prepared
 //! here is either taken whole or dropped.
 
-mod bundle;
 mod plugins;
 mod reports;
 mod settings;
@@ -22,7 +21,7 @@ use crate::gatekeeper::{Authentication, FileAuthentication, Front, UpstreamAuthe
 use crate::http::{HttpOptions, Upstream, UpstreamUrlError};
 
 pub use plugins::LoadedPolicy;
-pub(crate) use plugins::{bundled, read as read_plugin};
+pub(crate) use plugins::{bundled_kind, read as read_plugin};
 pub use reports::LogReporter;
 
 /// What setups are made with; it outlives all of them.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use portcullis_domain::Kind;
 use portcullis_runtime::{Configured, Limits, OnFailure, PLUGIN_BYTES_MAX, Plugin, PolicyJudge};
 
-use super::{Workshop, bundle, settings};
+use super::{Workshop, settings};
 use crate::config::{Config, Mistake, OnFailure as Wanted, PluginLimits, PluginSource, PolicyConfig, Setting};
 
 /// A policy whose plugin is loaded and has taken its settings.
@@ -141,16 +141,15 @@ impl Shelf<'_> {
         if let Some(known) = self.loaded.get(&name) {
             return known.clone();
         }
+        let runtime = &self.workshop.runtime;
         let loaded = match source {
-            PluginSource::Bundle(kind) => self.load(bundle::component(*kind), &name),
-            PluginSource::File(path) => read(path).and_then(|bytes| self.load(&bytes, &name)),
+            PluginSource::Bundle(kind) => runtime.bundle(*kind).map_err(|error| error.to_string()),
+            PluginSource::File(path) => {
+                read(path).and_then(|bytes| runtime.load(&bytes, &name).map_err(|error| error.to_string()))
+            }
         };
         self.loaded.insert(name, loaded.clone());
         loaded
-    }
-
-    fn load(&self, bytes: &[u8], name: &str) -> Result<Arc<Plugin>, String> {
-        self.workshop.runtime.load(bytes, name).map_err(|error| error.to_string())
     }
 }
 
@@ -165,9 +164,9 @@ fn bundle_name(kind: Kind) -> String {
     format!("bundle:{kind}")
 }
 
-/// The bundle's component of that name, such as `bundle:ban`.
-pub(crate) fn bundled(name: &str) -> Option<&'static [u8]> {
-    Kind::ALL.into_iter().find(|kind| bundle_name(*kind) == name).map(bundle::component)
+/// The kind whose plugin in the bundle has that name, such as `bundle:ban`.
+pub(crate) fn bundled_kind(name: &str) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| bundle_name(*kind) == name)
 }
 
 /// Reads a plugin's file; one that is far too large isn't read to its end.
