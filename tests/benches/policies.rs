@@ -33,8 +33,11 @@ struct Contender {
 
 impl Contender {
     fn start(name: &'static str, policies: &'static str, nginx: &Nginx) -> Self {
-        let server = Portcullis::with_config(&config(policies, "error")).upstream(&nginx.url()).start();
+        let server = Portcullis::with_config(&config(policies, "info")).upstream(&nginx.url()).start();
         pin(0, server.id());
+        // Access lines cost the same with and without policies: they would only make the ratio look better.
+        server.configure(&config(policies, "error"));
+        server.swapped(1);
         Self { name, policies, server, runs: Vec::new(), requests_in_all: 0 }
     }
 
@@ -56,7 +59,7 @@ impl Contender {
     fn end(self) -> (u64, u64) {
         // Only now may it log: the totals are told at info.
         self.server.configure(&config(self.policies, "info"));
-        self.server.swapped(1);
+        self.server.swapped(2);
         let requests = self.requests_in_all;
         (requests, self.server.stop().total("scanner_judged"))
     }

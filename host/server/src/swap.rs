@@ -146,7 +146,8 @@ impl Swapper {
         let loaded = Instant::now();
         self.gatekeeper.gate().swap(setup.ruleset(&**self.gatekeeper.gate().store()));
         self.gatekeeper.swap(setup.front());
-        self.log.set_level(setup.config.log.level);
+        // Told at the more talkative of both levels: a change of level is told too.
+        self.log.set_level(self.setup.config.log.level.max(setup.config.log.level));
         let took = loaded.elapsed();
         for key in restart_required(&self.setup.config, &setup.config) {
             tracing::warn!("{key} has changed and takes effect at the next start");
@@ -165,6 +166,7 @@ impl Swapper {
             );
         }
         tracing::info!("configuration put in force in {} us", took.as_micros());
+        self.log.set_level(setup.config.log.level);
         self.setup = setup;
         Ok(())
     }
