@@ -33,6 +33,8 @@ impl Received {
 pub enum Answer {
     /// A status, headers and a body.
     Reply(u16, Vec<(String, String)>, Vec<u8>),
+    /// These bytes as they are, and then the connection is closed.
+    Raw(Vec<u8>),
     /// The connection is closed without a word.
     HangUp,
 }
@@ -118,7 +120,11 @@ fn serve(stream: TcpStream, answers: &Answers, seen: &Mutex<Vec<Received>>) -> O
         let (method, target) = (start.next()?.to_owned(), start.next()?.to_owned());
         let request = Received { method, target, headers: head.headers, body };
         seen.lock().unwrap().push(request.clone());
-        let Answer::Reply(status, headers, body) = answers(&request) else { return None };
+        let (status, headers, body) = match answers(&request) {
+            Answer::Reply(status, headers, body) => (status, headers, body),
+            Answer::Raw(bytes) => return reader.get_mut().write_all(&bytes).ok(),
+            Answer::HangUp => return None,
+        };
         let mut reply = format!("HTTP/1.1 {status} Status\r\n");
         for (name, value) in headers {
             reply.push_str(&format!("{name}: {value}\r\n"));

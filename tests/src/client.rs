@@ -129,10 +129,18 @@ impl Connection {
     #[must_use]
     #[track_caller]
     pub fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("can't connect to {address}: {error}"));
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream: BufReader::new(stream) }
+        Self::try_open(address).unwrap_or_else(|error| panic!("can't connect to {address}: {error}"))
+    }
+
+    /// Connects, if anybody listens.
+    ///
+    /// # Errors
+    /// If nobody does.
+    pub fn try_open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
     }
 
     /// Sends one request and waits for its reply.
@@ -171,7 +179,8 @@ impl Connection {
     /// If it doesn't come whole.
     pub fn read(&mut self, head_only: bool) -> io::Result<Reply> {
         loop {
-            let mut head = Head::read(&mut self.stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let mut head = Head::read(&mut self.stream)?
+                .ok_or_else(|| io::Error::new(io::ErrorKind::ConnectionReset, "closed before a byte of the reply"))?;
             let status = head.start.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
             let status = status.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, head.start.clone()))?;
             if status == 100 {

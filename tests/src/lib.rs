@@ -6,6 +6,7 @@
 
 mod backend;
 mod client;
+mod load;
 mod nginx;
 mod program;
 mod server;
@@ -14,7 +15,8 @@ mod wire;
 
 pub use backend::{Answer, Backend, Received};
 pub use client::{Connection, Pending, Reply, Request};
+pub use load::{Load, Loaded};
 pub use nginx::Nginx;
 pub use program::{Ran, peer, portcullis, repository, require, run};
 pub use server::{Portcullis, Server, Stopped};
-pub use wait::{DEADLINE, eventually, free_port};
+pub use wait::{DEADLINE, Latch, eventually, free_port};

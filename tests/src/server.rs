@@ -24,6 +24,8 @@ const LISTENING: &str = "listening on ";
 pub struct Portcullis {
     folder: TempDir,
     options: Vec<String>,
+    /// Where it listens, if not on a port that the system chooses.
+    port: u16,
 }
 
 impl Portcullis {
@@ -31,7 +33,7 @@ impl Portcullis {
     /// are trusted proxies, so that [`Request::from`] can name any client, and
     /// compiled plugins are shared between tests.
     pub fn with_config(config: &str) -> Self {
-        let server = Self { folder: tempfile::tempdir().unwrap(), options: Vec::new() };
+        let server = Self { folder: tempfile::tempdir().unwrap(), options: Vec::new(), port: 0 };
         fs::write(server.folder.path().join(CONFIG), whole(config)).unwrap();
         server
     }
@@ -59,6 +61,12 @@ impl Portcullis {
         self.option("--upstream", url)
     }
 
+    /// Where the log won't say where it listens.
+    pub fn on_port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
     fn option(mut self, name: &str, value: &str) -> Self {
         self.options.extend([name.to_owned(), value.to_owned()]);
         self
@@ -73,7 +81,7 @@ impl Portcullis {
     fn command(&self) -> Command {
         let mut command = Command::new(portcullis());
         command.arg("serve").arg("--config").arg(self.folder.path().join(CONFIG));
-        command.args(["--listen", "127.0.0.1:0"]).args(&self.options).stdin(Stdio::null());
+        command.args(["--listen", &format!("127.0.0.1:{}", self.port)]).args(&self.options).stdin(Stdio::null());
         command
     }
 
@@ -100,6 +108,11 @@ impl Portcullis {
         });
         let mut server =
             Server { child, address: ([127, 0, 0, 1], 0).into(), folder: self.folder, log, reader: Some(reader) };
+        if self.port != 0 {
+            server.address.set_port(self.port);
+            eventually("the server listens", || Connection::try_open(server.address).ok());
+            return server;
+        }
         // A file can be the log's place: then the line is there.
         let logged = server.folder.path().join("portcullis.log");
         server.address = eventually("the server listens", || {
