@@ -73,9 +73,16 @@ impl Admitted {
 #[derive(Debug)]
 pub enum Passage {
     /// The pair succeeded from here a moment ago: no attempt (rule 8).
-    Verified,
+    Verified(Recognised),
     /// It is an attempt, and it is its turn.
     Turn(Admission),
+}
+
+/// Proof that a pair of id and secret succeeded from here a moment ago.
+#[derive(Clone, Debug)]
+pub struct Recognised {
+    source: Source,
+    client_id: ClientId,
 }
 
 /// An attempt whose turn it is: its secret may be checked, and it can be judged
@@ -84,8 +91,19 @@ pub enum Passage {
 #[must_use = "an admission that is dropped lets the next attempt in, unjudged"]
 pub struct Admission {
     source: Source,
+    client_id: Option<ClientId>,
     turn: Turn,
     era: Era,
+}
+
+impl Admission {
+    /// The check of the secret takes long: the next attempt of the same id gets
+    /// its turn. To be called after
+    /// [`TURN_TIME_MAX`](crate::turnstile::TURN_TIME_MAX); this one is judged
+    /// all the same.
+    pub fn yield_id(&mut self) {
+        self.turn.yield_id();
+    }
 }
 
 /// How the check of a secret ended.
@@ -249,30 +267,35 @@ impl Gate {
         secret: Option<&[u8]>,
     ) -> Result<Passage, Refusal> {
         let source = admitted.source;
-        if self.is_verified(source, id, secret)? {
-            return Ok(Passage::Verified);
+        if let Some(recognised) = self.recognise(source, id, secret)? {
+            return Ok(Passage::Verified(recognised));
         }
         let entry = self.turnstile.enter(id, source.network()).map_err(|_full| Refusal::Busy)?;
         let turn = entry.await;
         let era = self.verified.era();
-        if self.is_verified(source, id, secret)? {
-            return Ok(Passage::Verified);
+        if let Some(recognised) = self.recognise(source, id, secret)? {
+            return Ok(Passage::Verified(recognised));
         }
-        Ok(Passage::Turn(Admission { source, turn, era }))
+        Ok(Passage::Turn(Admission { source, client_id: id.cloned(), turn, era }))
     }
 
-    /// Rule 11 from its start; an error is a refusal, else whether the pair is verified.
-    fn is_verified(&self, source: Source, id: Option<&ClientId>, secret: Option<&[u8]>) -> Result<bool, Refusal> {
+    /// Rule 11 from its start: banned, then verified, then waiting.
+    fn recognise(
+        &self,
+        source: Source,
+        id: Option<&ClientId>,
+        secret: Option<&[u8]>,
+    ) -> Result<Option<Recognised>, Refusal> {
         self.admit(source)?;
         let now = self.clock.now();
         if let (Some(id), Some(secret)) = (id, secret)
             && self.verified.recognises(id, source.network(), secret, now)
         {
-            return Ok(true);
+            return Ok(Some(Recognised { source, client_id: id.clone() }));
         }
         match self.waits_until(source, id, now) {
             Some(until) => Err(Refusal::Waiting(until.since(now))),
-            None => Ok(false),
+            None => Ok(None),
         }
     }
 
@@ -290,29 +313,42 @@ impl Gate {
     /// `ban` policy. When this returns their orders are in force (rule 13), and
     /// the next attempt may come.
     pub fn judge_attempt(&self, admission: Admission, finished: &Finished<'_>) -> Judged {
-        let Admission { source, turn, era } = admission;
+        let Admission { source, client_id, turn, era } = admission;
+        let judged = self.judge_finished(source, client_id.as_ref(), finished);
+        if finished.outcome == Outcome::Success
+            && !judged.denied
+            && let (Some(id), Some(secret)) = (&client_id, finished.secret)
+        {
+            let lasting = self.ruleset().limits.verified_for;
+            self.verified.remember(id, source.network(), secret, self.clock.now(), lasting, era);
+        }
+        drop(turn);
+        judged
+    }
+
+    /// A pair that was recognised has been refused all the same, by whoever
+    /// checks each request: it is verified no longer, and this was a failed
+    /// attempt. It had no turn, so it doesn't give one back.
+    pub fn judge_refuted(&self, recognised: Recognised, finished: &Finished<'_>) -> Judged {
+        let Recognised { source, client_id } = recognised;
+        self.verified.forget(&client_id, source.network());
+        self.judge_finished(source, Some(&client_id), &Finished { outcome: Outcome::Failure, ..*finished })
+    }
+
+    fn judge_finished(&self, source: Source, client_id: Option<&ClientId>, finished: &Finished<'_>) -> Judged {
         let ruleset = self.ruleset();
         let attempt = Attempt {
             source,
-            client_id: turn.client_id(),
+            client_id,
             outcome: finished.outcome,
             client_known: finished.client_known,
             secret_fingerprint: finished.secret_fingerprint,
             attributes: finished.attributes,
         };
-        let event = Event::Attempt(&attempt);
         let mut judged = Judged::default();
         for policy in ruleset.policies.iter().filter(|policy| policy.kind != Kind::Scanner) {
-            self.judge(&ruleset, policy, event, &mut judged);
+            self.judge(&ruleset, policy, Event::Attempt(&attempt), &mut judged);
         }
-        if finished.outcome == Outcome::Success
-            && !judged.denied
-            && let (Some(id), Some(secret)) = (turn.client_id(), finished.secret)
-        {
-            let lasting = ruleset.limits.verified_for;
-            self.verified.remember(id, source.network(), secret, self.clock.now(), lasting, era);
-        }
-        drop(turn);
         judged
     }
 
@@ -328,11 +364,6 @@ impl Gate {
             }
         }
         judged
-    }
-
-    /// The upstream refused a verified pair: it is verified no longer (rule 8).
-    pub fn unverify(&self, id: &ClientId, source: Source) {
-        self.verified.forget(id, source.network());
     }
 
     /// The credentials have changed: nothing is verified any longer (rule 8).

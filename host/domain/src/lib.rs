@@ -25,7 +25,7 @@ pub mod verified;
 mod sync;
 
 pub use event::{Attempt, Attribute, ClientId, Event, IdTooLong, Outcome, Request};
-pub use gate::{Admission, Admitted, Enforced, Finished, Gate, Judged, Order, Passage, Refusal};
+pub use gate::{Admission, Admitted, Enforced, Finished, Gate, Judged, Order, Passage, Recognised, Refusal};
 pub use judge::{Denied, Interest, Judge, Judgement, Kept, Kind, StateFormat, SubjectBy};
 pub use memory::{Capacity, MemoryStore};
 pub use ruleset::{Limits, Policy, Ruleset};

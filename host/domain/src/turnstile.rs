@@ -24,6 +24,9 @@ pub const QUEUE_PER_ID_MAX: usize = 16;
 pub const QUEUE_PER_SOURCE_MAX: usize = 64;
 /// How long an attempt may queue; after that it is over the bound.
 pub const QUEUE_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long an attempt may keep others of its id from their turn. Shorter than
+/// [`QUEUE_TIME_MAX`], so that nobody can lock an owner out by sending slowly.
+pub const TURN_TIME_MAX: Duration = Duration::from_secs(4);
 
 /// The queue for this id or this source is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,10 +87,12 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Whose turn it is.
-    #[must_use]
-    pub fn client_id(&self) -> Option<&ClientId> {
-        self.place.id.as_ref()
+    /// Lets the next attempt of the same id in while this one goes on; it still
+    /// counts as one of its source's.
+    pub fn yield_id(&mut self) {
+        if let Some(id) = self.place.id.take() {
+            self.turnstile.release_id(id, self.place.source);
+        }
     }
 }
 
@@ -114,7 +119,8 @@ impl Turnstile {
         turnstile
     }
 
-    /// Changes how many attempts of one source may be under way at once; at least one.
+    /// Changes how many attempts of one source may be under way at once; at
+    /// least one. Whoever queues goes on by it from the next turn given back.
     pub fn set_inflight_per_source_max(&self, inflight: usize) {
         self.lanes.lock().inflight_per_source_max = inflight.max(1);
     }
@@ -128,7 +134,7 @@ impl Turnstile {
         let mut lanes = self.lanes.lock();
         let ticket = lanes.next_ticket;
         lanes.next_ticket += 1;
-        // Whoever waits can't go now (every release lets in all who can), so
+        // Whoever waits can't go now, since every release lets in all who can:
         // an attempt that can go overtakes nobody.
         let progress = if lanes.is_free(&place) {
             lanes.occupy(&place);
@@ -146,6 +152,14 @@ impl Turnstile {
         let mut lanes = self.lanes.lock();
         lanes.vacate(place);
         let wakers = lanes.let_in(place);
+        drop(lanes);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn release_id(&self, id: ClientId, source: IpNet) {
+        let mut lanes = self.lanes.lock();
+        lanes.vacate_id(&id);
+        let wakers = lanes.let_in(&Place { id: Some(id), source });
         drop(lanes);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -174,12 +188,16 @@ impl Lanes {
     }
 
     fn vacate(&mut self, place: &Place) {
-        let vacate = |lane: &mut Lane| lane.inflight = lane.inflight.saturating_sub(1);
-        self.sources.entry(place.source).and_modify(vacate);
+        self.sources.entry(place.source).and_modify(Lane::vacate);
+        self.tidy_source(place.source);
         if let Some(id) = &place.id {
-            self.ids.entry(id.clone()).and_modify(vacate);
+            self.vacate_id(id);
         }
-        self.tidy(place);
+    }
+
+    fn vacate_id(&mut self, id: &ClientId) {
+        self.ids.entry(id.clone()).and_modify(Lane::vacate);
+        self.tidy_id(id);
     }
 
     fn queue(&mut self, place: &Place, ticket: Ticket) -> Result<(), QueueFull> {
@@ -200,8 +218,10 @@ impl Lanes {
     fn leave_queue(&mut self, place: &Place, ticket: Ticket) {
         let leave = |lane: &mut Lane| lane.queue.retain(|&queued| queued != ticket);
         self.sources.entry(place.source).and_modify(leave);
+        self.tidy_source(place.source);
         if let Some(id) = &place.id {
             self.ids.entry(id.clone()).and_modify(leave);
+            self.tidy_id(id);
         }
     }
 
@@ -231,16 +251,26 @@ impl Lanes {
             .min()
     }
 
-    fn tidy(&mut self, place: &Place) {
-        let is_over = |lane: &Lane| lane.inflight == 0 && lane.queue.is_empty();
-        if self.sources.get(&place.source).is_some_and(is_over) {
-            self.sources.remove(&place.source);
+    fn tidy_source(&mut self, source: IpNet) {
+        if self.sources.get(&source).is_some_and(Lane::is_over) {
+            self.sources.remove(&source);
         }
-        if let Some(id) = &place.id
-            && self.ids.get(id).is_some_and(is_over)
-        {
+    }
+
+    fn tidy_id(&mut self, id: &ClientId) {
+        if self.ids.get(id).is_some_and(Lane::is_over) {
             self.ids.remove(id);
         }
+    }
+}
+
+impl Lane {
+    fn vacate(&mut self) {
+        self.inflight = self.inflight.saturating_sub(1);
+    }
+
+    fn is_over(&self) -> bool {
+        self.inflight == 0 && self.queue.is_empty()
     }
 }
 
@@ -275,7 +305,6 @@ impl Drop for Entry {
         match waiter.progress {
             Progress::Waiting(_) => {
                 lanes.leave_queue(&waiter.place, ticket);
-                lanes.tidy(&waiter.place);
             }
             Progress::Granted => {
                 drop(lanes);

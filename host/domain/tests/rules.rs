@@ -109,7 +109,7 @@ fn rule_8_a_verified_pair_passes_while_its_id_waits_and_calls_no_policy() {
 }
 
 #[test]
-fn rule_8_another_secret_a_401_or_new_credentials_end_it() {
+fn rule_8_another_secret_or_new_credentials_end_it() {
     let world = world(vec![]);
     let verified = || world.login("192.0.2.1", "owner", "right") == Ended::Verified;
     world.succeed("192.0.2.1", "owner");
@@ -117,12 +117,28 @@ fn rule_8_another_secret_a_401_or_new_credentials_end_it() {
     world.fail("192.0.2.1", "owner");
     assert!(!verified(), "another secret from there dropped it; this login verified it anew");
     assert!(verified());
-    world.gate.unverify(&client("owner"), world.source("192.0.2.1"));
-    assert!(!verified());
     world.gate.unverify_all();
     assert!(!verified());
     world.advance(seconds(300));
     assert!(!verified(), "five minutes are over");
+}
+
+#[test]
+fn rule_8_a_verified_pair_that_is_refused_all_the_same_was_a_failed_attempt() {
+    let world = world(vec![waits(seconds(2)), bans_at(1, HOUR)]);
+    world.succeed("192.0.2.1", "owner");
+    let admitted = world.gate.admit(world.source("192.0.2.1")).unwrap();
+    let owner = client("owner");
+    let Poll::Ready(Ok(Passage::Verified(recognised))) =
+        poll_once(&mut pin!(world.gate.pass(&admitted, Some(&owner), Some(b"right"))))
+    else {
+        panic!("verified")
+    };
+    let judged = world.gate.judge_refuted(recognised, &checked("right"));
+    assert_eq!(judged.longest_wait(), seconds(2));
+    assert_eq!(banned_network(&judged), "192.0.2.1/32");
+    world.advance(HOUR);
+    assert!(matches!(world.login("192.0.2.1", "owner", "right"), Ended::Judged(_)), "verified no longer");
 }
 
 #[test]
@@ -270,6 +286,45 @@ fn rule_12_on_its_turn_an_attempt_starts_again_at_rule_11() {
 }
 
 #[test]
+fn rule_12_who_takes_long_keeps_nobody_of_the_same_id_out_and_is_judged_all_the_same() {
+    let world = world(vec![waits(seconds(2))]);
+    let id = client("abc");
+    let slow = world.gate.admit(world.source("203.0.113.7")).unwrap();
+    let owner = world.gate.admit(world.source("192.0.2.1")).unwrap();
+    let Poll::Ready(Ok(Passage::Turn(mut held))) = poll_once(&mut pin!(world.gate.pass(&slow, Some(&id), None))) else {
+        panic!("free")
+    };
+    let mut queued = pin!(world.gate.pass(&owner, Some(&id), Some(b"right")));
+    assert!(poll_once(&mut queued).is_pending());
+    held.yield_id();
+    let Poll::Ready(Ok(Passage::Turn(turn))) = poll_once(&mut queued) else { panic!("its turn") };
+    world.gate.judge_attempt(turn, &checked("right"));
+    assert_eq!(world.gate.judge_attempt(held, &checked("wrong")).longest_wait(), seconds(2));
+}
+
+#[test]
+fn rule_12_who_takes_long_still_counts_as_one_of_its_source() {
+    let world = world(vec![]);
+    let admitted = world.gate.admit(world.source("203.0.113.7")).unwrap();
+    let mut held = Vec::new();
+    for n in 0..4 {
+        let id = client(&format!("id-{n}"));
+        let Poll::Ready(Ok(Passage::Turn(mut turn))) =
+            poll_once(&mut pin!(world.gate.pass(&admitted, Some(&id), None)))
+        else {
+            panic!("one of four")
+        };
+        turn.yield_id();
+        held.push(turn);
+    }
+    let fifth = client("fifth");
+    let mut queued = pin!(world.gate.pass(&admitted, Some(&fifth), None));
+    assert!(poll_once(&mut queued).is_pending());
+    drop(held.pop());
+    assert!(poll_once(&mut queued).is_ready());
+}
+
+#[test]
 fn rule_12_a_guess_that_hangs_up_in_the_queue_leaves_nothing_behind() {
     let turnstile = Arc::new(Turnstile::new(1));
     let source = world(vec![]).source("203.0.113.7").network();
@@ -359,7 +414,8 @@ fn rule_17_a_shorter_wait_doesnt_shorten_a_running_one() {
 
 #[test]
 fn rule_17_a_success_judged_during_a_ban_lifts_nothing() {
-    let world = world(vec![waits_by(SubjectBy::Source, seconds(2)), bans_status(404, HOUR)]);
+    let world = world(vec![bans_at(2, HOUR), bans_status(404, HOUR)]);
+    world.fail("203.0.113.7", "a");
     let admitted = world.gate.admit(world.source("203.0.113.7")).unwrap();
     let Poll::Ready(Ok(Passage::Turn(turn))) =
         poll_once(&mut pin!(world.gate.pass(&admitted, Some(&client("a")), Some(b"right"))))
@@ -367,9 +423,11 @@ fn rule_17_a_success_judged_during_a_ban_lifts_nothing() {
         panic!("free")
     };
     world.request("203.0.113.7", 404).unwrap();
-    // Judged during the ban.
+    // Judged during the ban: it resets only the count.
     world.gate.judge_attempt(turn, &checked("right"));
     assert!(matches!(world.request("203.0.113.7", 200), Err(Refusal::Banned(_))));
+    world.advance(HOUR);
+    assert!(world.fail("203.0.113.7", "a").orders.is_empty(), "the first in a row again");
 }
 
 #[test]

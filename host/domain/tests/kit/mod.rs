@@ -183,7 +183,7 @@ impl World {
         match poll_once(&mut pin!(self.gate.pass(&admitted, id.as_ref(), Some(secret.as_bytes())))) {
             Poll::Pending => panic!("nobody else is under way"),
             Poll::Ready(Err(refusal)) => Ended::Refused(refusal),
-            Poll::Ready(Ok(Passage::Verified)) => Ended::Verified,
+            Poll::Ready(Ok(Passage::Verified(_))) => Ended::Verified,
             Poll::Ready(Ok(Passage::Turn(admission))) => {
                 Ended::Judged(self.gate.judge_attempt(admission, &checked(secret)))
             }
