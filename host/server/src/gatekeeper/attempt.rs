@@ -3,14 +3,17 @@
 //! An attempt that has been given its turn is judged to its end even if the
 //! client hangs up (rule 12): it runs in a task of its own.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use portcullis_domain::turnstile::QUEUE_TIME_MAX;
-use portcullis_domain::{Admission, ClientId, Finished, Judged, Outcome, Passage, Refusal};
+use portcullis_domain::turnstile::{QUEUE_TIME_MAX, TURN_TIME_MAX};
+use portcullis_domain::{Admission, ClientId, Finished, Gate, Judged, Outcome, Passage, Refusal};
 
-use super::{Answer, Authentication, FileAuthentication, Front, Post, Refused, UpstreamAuthentication, Visit};
+use super::{
+    Answer, Authentication, FileAuthentication, Forwarded, Front, Post, Refused, UpstreamAuthentication, Visit,
+};
 use crate::auth::{FormFields, LOGIN_BODY_BYTES_MAX, Presented, Secret, read_login};
 use crate::http::{Body, CollectError, Connection, Reply, Status, read_bounded, resend};
 use crate::log::{FailedLogin, Line};
@@ -64,16 +67,16 @@ impl Post {
         let credentials = match presented {
             Ok(Presented::Basic(credentials)) => credentials,
             Ok(Presented::Nothing | Presented::NotBasic) => return Answer::reply(file.challenge(visit)),
-            Err(_) => return Answer::Refused(Refused::malformed("credentials")),
+            Err(_) => return Answer::Refused(Refused::Malformed("credentials")),
         };
         let Ok(client_id) = file.id_case.client_id(&credentials.id) else {
-            return Answer::Refused(Refused::malformed("id"));
+            return Answer::Refused(Refused::Malformed("id"));
         };
         let login = Login { client_id, secret: Some(credentials.secret), by_form: false };
         let client_id = login.client_id.clone();
         match self.pass(visit, &login).await {
-            Err(refusal) => return Answer::Refused(Refused::by_gate(refusal)),
-            Ok(Passage::Verified) => self.counters.verified.bump(),
+            Err(refusal) => return Answer::Refused(Refused::ByGate(refusal)),
+            Ok(Passage::Verified(_)) => self.counters.verified.bump(),
             Ok(Passage::Turn(admission)) => {
                 let attempt = Arc::clone(self).check(visit.clone(), login, admission);
                 // The task is waited for, but not ended, by whoever waits.
@@ -81,7 +84,7 @@ impl Post {
                     Ok(Checked::Right) => {}
                     Ok(Checked::Wrong) => return Answer::reply(file.challenge(visit)),
                     Ok(Checked::Denied) => return Answer::reply(unavailable(visit)),
-                    Ok(Checked::Overloaded) | Err(_) => return Answer::Refused(Refused::overloaded()),
+                    Ok(Checked::Overloaded) | Err(_) => return Answer::Refused(Refused::Overloaded),
                 }
             }
         }
@@ -104,7 +107,9 @@ impl Post {
         let Ok(checked) = self.hashing.check(&file.credentials, id, secret).await else {
             return Checked::Overloaded;
         };
-        let judged = self.judge(&front, &visit, &login, admission, checked.outcome, Some(checked.known));
+        let judged = self.judge(&front, &visit, &login, checked.outcome, Some(checked.known), |gate, finished| {
+            gate.judge_attempt(admission, finished)
+        });
         match checked.outcome {
             _ if judged.denied => Checked::Denied,
             Outcome::Success => Checked::Right,
@@ -131,16 +136,18 @@ impl Post {
             Err(answer) => return *answer,
         };
         match self.pass(visit, &login).await {
-            Err(refusal) => Answer::Refused(Refused::by_gate(refusal)),
-            Ok(Passage::Verified) => {
+            Err(refusal) => Answer::Refused(Refused::ByGate(refusal)),
+            Ok(Passage::Verified(recognised)) => {
                 self.counters.verified.bump();
                 let forwarded = self.forward(front, request, connection, visit, None, false).await;
-                let refused = forwarded.status().is_some_and(|status| by_upstream.is_failure(status));
-                if refused {
-                    self.gate.unverify(&login.client_id, visit.admitted.source());
+                if forwarded.status() == Some(StatusCode::UNAUTHORIZED) {
+                    // Whatever let the pair be verified, this was a wrong secret (rule 8).
+                    let judged = self.judge(front, visit, &login, Outcome::Failure, None, |gate, finished| {
+                        gate.judge_refuted(recognised, finished)
+                    });
+                    return forwarded.unless_denied(&judged, visit, None);
                 }
-                let client_id = (!refused).then_some(login.client_id);
-                Answer::Reply { response: forwarded.into_response(), client_id }
+                Answer::Reply { response: forwarded.into_response(), client_id: Some(login.client_id) }
             }
             Ok(Passage::Turn(admission)) => {
                 let attempt = Arc::clone(self).ask_upstream(
@@ -164,23 +171,37 @@ impl Post {
         request: Request<Body>,
         connection: Arc<Connection>,
         visit: Visit,
-        login: Login,
-        admission: Admission,
+        mut login: Login,
+        mut admission: Admission,
     ) -> Answer {
         let Authentication::Upstream(by_upstream) = &front.authentication else {
             return Answer::reply(unavailable(&visit));
         };
-        let forwarded = self.forward(&front, request, &connection, &visit, None, false).await;
-        let Some(outcome) = forwarded.status().and_then(|status| by_upstream.outcome(status, login.by_form)) else {
+        let forwarded = {
+            let mut forwarding = pin!(self.forward(&front, request, &connection, &visit, None, false));
+            match tokio::time::timeout(TURN_TIME_MAX, &mut forwarding).await {
+                Ok(forwarded) => forwarded,
+                // Whoever sends slowly, or asks for something slow, locks nobody out.
+                Err(_) => {
+                    admission.yield_id();
+                    forwarding.await
+                }
+            }
+        };
+        let guarded = login.by_form || by_upstream.guarded.guards(visit.facts.path());
+        let Some(outcome) = forwarded.status().and_then(|status| by_upstream.outcome(status, login.by_form, guarded))
+        else {
             // Dropping the admission makes it no attempt.
             return Answer::reply(forwarded.into_response());
         };
-        let judged = self.judge(&front, &visit, &login, admission, outcome, None);
-        if judged.denied {
-            return Answer::reply(unavailable(&visit));
+        if !front.verifies_as(&self.front.load()) {
+            // Somebody else checks secrets by now: nothing is verified by what was.
+            login.secret = None;
         }
+        let judged =
+            self.judge(&front, &visit, &login, outcome, None, |gate, finished| gate.judge_attempt(admission, finished));
         let client_id = (outcome == Outcome::Success).then_some(login.client_id);
-        Answer::Reply { response: forwarded.into_response(), client_id }
+        forwarded.unless_denied(&judged, &visit, client_id)
     }
 
     /// What login a request is, if it is one; a form's body has been read then.
@@ -191,10 +212,11 @@ impl Post {
         request: Request<Body>,
         visit: &Visit,
     ) -> Result<(Option<Login>, Request<Body>), Box<Answer>> {
-        let refuse = |why| Box::new(Answer::Refused(Refused::malformed(why)));
+        let refuse = |why| Box::new(Answer::Refused(Refused::Malformed(why)));
         let presented = Presented::read(request.headers()).map_err(|_| refuse("credentials"))?;
         let to_id = |id: &str| by_upstream.id_case.client_id(id).map_err(|_| refuse("id"));
-        let by_form = *request.method() == Method::POST && by_upstream.login_paths.contains(visit.facts.path());
+        let by_form = request.method().as_str().eq_ignore_ascii_case(Method::POST.as_str())
+            && by_upstream.login_paths.contains(visit.facts.path());
         match (presented, by_form) {
             (Presented::Nothing | Presented::NotBasic, false) => Ok((None, request)),
             (Presented::Basic(credentials), false) => {
@@ -228,14 +250,15 @@ impl Post {
         tokio::time::timeout(QUEUE_TIME_MAX, passing).await.unwrap_or(Err(Refusal::Busy))
     }
 
+    /// Has a finished attempt judged `by` the gate, and tells what came of it.
     fn judge(
         &self,
         front: &Front,
         visit: &Visit,
         login: &Login,
-        admission: Admission,
         outcome: Outcome,
         client_known: Option<bool>,
+        by: impl FnOnce(&Gate, &Finished<'_>) -> Judged,
     ) -> Judged {
         let id = login.client_id.as_str();
         let fingerprint = login.secret().filter(|_| outcome == Outcome::Failure);
@@ -247,7 +270,7 @@ impl Post {
             secret_fingerprint: fingerprint.map(|secret| self.fingerprints.of(id, secret)),
             attributes: &attributes,
         };
-        let judged = self.gate.judge_attempt(admission, &finished);
+        let judged = by(&self.gate, &finished);
         self.counters.attempt_judged.add(u64::from(judged.judged_by));
         let source = visit.admitted.source();
         match outcome {
@@ -270,6 +293,16 @@ impl Answer {
     }
 }
 
+impl Forwarded {
+    /// The upstream's answer, unless a policy that can't judge wants a 503 (rule 21).
+    fn unless_denied(self, judged: &Judged, visit: &Visit, client_id: Option<ClientId>) -> Answer {
+        if judged.denied {
+            return Answer::reply(unavailable(visit));
+        }
+        Answer::Reply { response: self.into_response(), client_id }
+    }
+}
+
 impl FileAuthentication {
     fn challenge(&self, visit: &Visit) -> Response<Body> {
         Reply::new(Status::Unauthorized).www_authenticate(self.challenge.clone()).into_response(visit.form)
@@ -282,12 +315,14 @@ impl UpstreamAuthentication {
     }
 
     /// Rule 6: on a login path success is what the operator says it is, since
-    /// many a form answers 200 or 302 to a wrong secret.
-    fn outcome(&self, status: StatusCode, by_form: bool) -> Option<Outcome> {
+    /// many a form answers 200 or 302 to a wrong secret. Basic credentials were
+    /// right only where the service is known to look at them: a public page
+    /// answers 200 to any.
+    fn outcome(&self, status: StatusCode, by_form: bool, guarded: bool) -> Option<Outcome> {
         let success = if by_form {
             self.success_statuses.contains(&status.as_u16())
         } else {
-            status.is_success() || status.is_redirection()
+            guarded && (status.is_success() || status.is_redirection())
         };
         match (self.is_failure(status), success) {
             (true, _) => Some(Outcome::Failure),
@@ -309,7 +344,7 @@ fn body_reply(error: CollectError, visit: &Visit) -> Answer {
     let status = match error {
         CollectError::TooLarge => Status::ContentTooLarge,
         CollectError::Timeout => Status::RequestTimeout,
-        CollectError::Broken => return Answer::Refused(Refused::malformed("body")),
+        CollectError::Broken => return Answer::Refused(Refused::Malformed("body")),
     };
     Answer::reply(Reply::new(status).close().into_response(visit.form))
 }
@@ -323,11 +358,12 @@ fn greeting(visit: &Visit, client_id: &ClientId) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{IdCase, LoginPaths};
+    use crate::auth::{IdCase, LoginPaths, Protected};
 
     #[test]
     fn rule_6_the_upstreams_status_decides_and_success_on_a_login_path_is_explicit() {
         let by_upstream = UpstreamAuthentication {
+            guarded: Protected::new(["/private"]),
             login_paths: LoginPaths::new(["/login"]),
             id_field: "username".into(),
             secret_field: "password".into(),
@@ -335,7 +371,7 @@ mod tests {
             failure_statuses: vec![401, 403],
             success_statuses: vec![303],
         };
-        let outcome = |status: u16, by_form| by_upstream.outcome(StatusCode::from_u16(status).unwrap(), by_form);
+        let outcome = |status: u16, by_form| by_upstream.outcome(StatusCode::from_u16(status).unwrap(), by_form, true);
         for (status, basic, form) in [
             (200, Some(Outcome::Success), None),
             (204, Some(Outcome::Success), None),
@@ -350,5 +386,8 @@ mod tests {
         ] {
             assert_eq!((outcome(status, false), outcome(status, true)), (basic, form), "{status}");
         }
+        let public = |status| by_upstream.outcome(status, false, false);
+        assert_eq!(public(StatusCode::OK), None, "a public page says nothing about credentials");
+        assert_eq!(public(StatusCode::UNAUTHORIZED), Some(Outcome::Failure));
     }
 }

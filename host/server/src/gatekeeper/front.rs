@@ -43,6 +43,9 @@ pub struct FileAuthentication {
 
 /// Upstream mode.
 pub struct UpstreamAuthentication {
+    /// Paths where the service demands Basic credentials: only there does its
+    /// 2xx or 3xx say that they were right. Elsewhere it may not have looked.
+    pub guarded: Protected,
     /// Paths whose POST is a login.
     pub login_paths: LoginPaths,
     /// Field of a login body that holds the id.
@@ -57,13 +60,23 @@ pub struct UpstreamAuthentication {
     pub success_statuses: Vec<u16>,
 }
 
-impl Authentication {
-    /// Whether a pair that was verified by the one still counts by the other.
-    pub(super) fn same_credentials(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::File(one), Self::File(other)) => Arc::ptr_eq(&one.credentials, &other.credentials),
-            (Self::Upstream(one), Self::Upstream(other)) => one.id_case == other.id_case,
-            (Self::File(_), Self::Upstream(_)) | (Self::Upstream(_), Self::File(_)) => false,
+impl Front {
+    /// Whether the same credentials are checked by the same: then a pair that
+    /// was verified by the one still counts by the other (rule 8).
+    pub(super) fn verifies_as(&self, other: &Self) -> bool {
+        match (&self.authentication, &other.authentication) {
+            (Authentication::File(one), Authentication::File(other)) => {
+                Arc::ptr_eq(&one.credentials, &other.credentials)
+            }
+            (Authentication::Upstream(one), Authentication::Upstream(two)) => {
+                let same_service = match (&self.upstream, &other.upstream) {
+                    (Some(one), Some(other)) => one.authority() == other.authority(),
+                    (one, other) => one.is_none() && other.is_none(),
+                };
+                one.id_case == two.id_case && same_service
+            }
+            (Authentication::File(_), Authentication::Upstream(_))
+            | (Authentication::Upstream(_), Authentication::File(_)) => false,
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod facts;
+mod finishing;
 mod front;
 mod told;
 
@@ -27,6 +28,7 @@ use crate::http::{Body, Connection, Form, Refusal as TransportRefusal, Reply, Se
 use crate::log::{Access, Line, Log};
 
 use facts::Facts;
+use finishing::Finishing;
 pub use front::{Authentication, FileAuthentication, Front, UpstreamAuthentication};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -55,9 +57,11 @@ struct Visit {
     decided: Decided,
     form: Form,
     facts: Facts,
+    began: Instant,
 }
 
 /// What a visit came to.
+#[expect(clippy::large_enum_variant, reason = "made once a request and moved once; a box would cost more")]
 enum Answer {
     /// The gate's business is done: judged by scanners before it leaves (rule 14).
     Reply {
@@ -69,11 +73,15 @@ enum Answer {
     Refused(Refused),
 }
 
-/// Why and how a request is turned away.
-struct Refused {
-    reply: Reply,
-    /// In one word, for the log.
-    why: &'static str,
+/// Why a request is turned away.
+#[derive(Clone, Copy)]
+enum Refused {
+    /// By the gate: 423 or 429.
+    ByGate(Refusal),
+    /// It can't be read in exactly one way: 400. What, for the log.
+    Malformed(&'static str),
+    /// Too many secrets are being checked: 503.
+    Overloaded,
 }
 
 impl Gatekeeper {
@@ -96,7 +104,7 @@ impl Gatekeeper {
     /// has changed, nobody is verified any longer (rule 8).
     pub fn swap(&self, front: Front) {
         let old = self.post.front.swap(Arc::new(front));
-        if !old.authentication.same_credentials(&self.post.front.load().authentication) {
+        if !old.verifies_as(&self.post.front.load()) {
             self.post.gate.unverify_all();
         }
     }
@@ -124,14 +132,11 @@ impl Service for Gatekeeper {
         let form = Form::of(request.method(), request.headers());
         let admitted = match post.gate.admit(decided.source) {
             Ok(admitted) => admitted,
-            Err(refusal) => return post.turn_away(&decided, form, Refused::by_gate(refusal)),
+            Err(refusal) => return post.turn_away(&decided, form, Refused::ByGate(refusal)),
         };
         let facts = Facts::of(&request, &post.gate.ruleset());
-        let visit = Visit { admitted, decided, form, facts };
-        match post.answer(&front, request, connection, &visit).await {
-            Answer::Reply { response, client_id } => post.send_off(&front, &visit, response, client_id.as_ref(), began),
-            Answer::Refused(refused) => post.turn_away(&decided, form, refused),
-        }
+        let visit = Visit { admitted, decided, form, facts, began };
+        Finishing::new(Arc::clone(post).receive(front, request, Arc::clone(connection), visit)).await
     }
 
     fn refused(&self, refusal: TransportRefusal, _connection: Option<&Connection>) {
@@ -145,6 +150,20 @@ impl Service for Gatekeeper {
 }
 
 impl Post {
+    /// From an admitted request to its reply.
+    async fn receive(
+        self: Arc<Self>,
+        front: Arc<Front>,
+        request: Request<Body>,
+        connection: Arc<Connection>,
+        visit: Visit,
+    ) -> Response<Body> {
+        match self.answer(&front, request, &connection, &visit).await {
+            Answer::Reply { response, client_id } => self.send_off(&front, &visit, response, client_id.as_ref()),
+            Answer::Refused(refused) => self.turn_away(&visit.decided, visit.form, refused),
+        }
+    }
+
     /// Rules 1 to 3: once, for everything.
     fn decide(&self, request: &Request<Body>, connection: &Connection) -> Decided {
         let forwarded_for = request.headers().get_all(X_FORWARDED_FOR);
@@ -211,7 +230,6 @@ impl Post {
         visit: &Visit,
         mut response: Response<Body>,
         client_id: Option<&ClientId>,
-        began: Instant,
     ) -> Response<Body> {
         let (method, path) = (visit.facts.method(), visit.facts.path());
         let attributes = visit.facts.for_requests();
@@ -234,7 +252,7 @@ impl Post {
             method,
             path,
             status: response.status().as_u16(),
-            duration: began.elapsed(),
+            duration: visit.began.elapsed(),
             bytes: http_body::Body::size_hint(response.body()).exact(),
             client_id: client_id.map(ClientId::as_str),
         }));
@@ -267,20 +285,21 @@ impl Forwarded {
 }
 
 impl Refused {
-    fn by_gate(refusal: Refusal) -> Self {
-        let (status, why) = match refusal {
-            Refusal::Banned(_) => (Status::Locked, "banned"),
-            Refusal::Waiting(_) => (Status::TooManyRequests, "waiting"),
-            Refusal::Busy => (Status::TooManyRequests, "busy"),
+    /// What the client is told, and in one word what the log is.
+    fn reply(self) -> (Reply, &'static str) {
+        let (status, why) = match self {
+            Self::ByGate(Refusal::Banned(_)) => (Status::Locked, "banned"),
+            Self::ByGate(Refusal::Waiting(_)) => (Status::TooManyRequests, "waiting"),
+            Self::ByGate(Refusal::Busy) => (Status::TooManyRequests, "busy"),
+            Self::Malformed(what) => (Status::BadRequest, what),
+            Self::Overloaded => (Status::ServiceUnavailable, "overloaded"),
         };
-        Self { reply: Reply::new(status).retry_after(refusal.retry_after_seconds()), why }
-    }
-
-    fn malformed(why: &'static str) -> Self {
-        Self { reply: Reply::new(Status::BadRequest), why }
-    }
-
-    fn overloaded() -> Self {
-        Self { reply: Reply::new(Status::ServiceUnavailable).retry_after(1), why: "overloaded" }
+        let reply = Reply::new(status);
+        let reply = match self {
+            Self::ByGate(refusal) => reply.retry_after(refusal.retry_after_seconds()),
+            Self::Malformed(_) => reply,
+            Self::Overloaded => reply.retry_after(1),
+        };
+        (reply, why)
     }
 }

@@ -3,29 +3,26 @@
 use http::Response;
 use jiff::Timestamp;
 use portcullis_domain::source::Decided;
-use portcullis_domain::{Enforced, Judged, Order, Source, Timestamp as Instant};
+use portcullis_domain::{Enforced, Judged, Order, Refusal, Source, Timestamp as Instant};
 
 use super::{Front, Post, Refused};
-use crate::http::{Body, Form, Status};
+use crate::http::{Body, Form};
 use crate::log::{Banned, Line, Refused as RefusedLine};
 
 impl Post {
     /// Turns a request away: counted in full, logged at a limited rate (rules 11 and 29).
     pub(super) fn turn_away(&self, decided: &Decided, form: Form, refused: Refused) -> Response<Body> {
-        let status = refused.reply.status();
-        match (status, refused.why) {
-            (Status::Locked, _) => self.counters.refused_banned.bump(),
-            (Status::TooManyRequests, "waiting") => self.counters.refused_waiting.bump(),
-            (Status::TooManyRequests, _) => self.counters.refused_busy.bump(),
-            (Status::ServiceUnavailable, _) => self.counters.refused_overloaded.bump(),
-            _ => self.counters.refused_malformed.bump(),
+        match refused {
+            Refused::ByGate(Refusal::Banned(_)) => self.counters.refused_banned.bump(),
+            Refused::ByGate(Refusal::Waiting(_)) => self.counters.refused_waiting.bump(),
+            Refused::ByGate(Refusal::Busy) => self.counters.refused_busy.bump(),
+            Refused::Malformed(_) => self.counters.refused_malformed.bump(),
+            Refused::Overloaded => self.counters.refused_overloaded.bump(),
         }
-        self.log.refused(&RefusedLine {
-            source: decided.source.address(),
-            status: status.code().as_u16(),
-            why: refused.why,
-        });
-        refused.reply.into_response(form)
+        let (reply, why) = refused.reply();
+        let status = reply.status().code().as_u16();
+        self.log.refused(&RefusedLine { source: decided.source.address(), status, why });
+        reply.into_response(form)
     }
 
     /// What the policies ordered is in force already; here it is told.
@@ -67,7 +64,10 @@ impl Post {
                 if front.close_tunnels
                     && let Some(upstream) = &front.upstream
                 {
-                    upstream.tunnels().close_tunnels(|open| network.contains(&open.address()));
+                    let ruleset = self.gate.ruleset();
+                    let is_hit =
+                        |open: &Source| network.contains(&open.address()) && !ruleset.source.spares(open.address());
+                    upstream.tunnels().close_tunnels(is_hit);
                 }
             }
         }

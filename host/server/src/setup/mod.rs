@@ -122,6 +122,7 @@ impl Setup {
                 id_case: auth.id_case,
             }),
             None => Authentication::Upstream(UpstreamAuthentication {
+                guarded: Protected::new(auth.protect.iter().map(String::as_str)),
                 login_paths: LoginPaths::new(auth.login_paths.iter().map(String::as_str)),
                 id_field: auth.id_field.clone(),
                 secret_field: auth.secret_field.clone(),
