@@ -153,6 +153,44 @@ fn the_mode_follows_from_what_is_given() {
 }
 
 #[test]
+fn the_guarded_paths_are_those_of_the_server_or_of_the_service() {
+    let upstream = "[upstream]\nurl = \"http://app\"\n[auth]\n";
+    assert_eq!(load("").auth.protect, ["/"]);
+    assert!(load(upstream).auth.protect.is_empty(), "which ones the service guards only the operator knows");
+    assert_eq!(load(&format!("{upstream}protect = [\"/admin\", \"/api\"]")).auth.protect, ["/admin", "/api"]);
+    assert!(load(&format!("{upstream}protect = []")).auth.protect.is_empty());
+    assert!(refused("[auth]\nprotect = []").contains("nothing is guarded"));
+    assert!(refused(&format!("{upstream}protect = \"admin\"")).starts_with("p.toml:4: auth.protect: found"));
+    assert_eq!(load(upstream).auth.failure_statuses, [401, 403]);
+}
+
+#[test]
+fn a_year_is_365_days() {
+    let day = Duration::from_secs(24 * 3600);
+    assert_eq!(load("").gate.max_ban, 365 * day);
+    for (text, expected) in [
+        ("1y", 365 * day),
+        ("2 years", 730 * day),
+        ("1year 1day", 366 * day),
+        ("1y1d", 366 * day),
+        ("1h 1yr", 365 * day + Duration::from_secs(3600)),
+        ("1.5h", Duration::from_secs(5400)),
+    ] {
+        assert_eq!(load(&format!("[gate]\nmax_ban = \"{text}\"")).gate.max_ban, expected, "{text}");
+    }
+    for text in ["y", "1.5y", "1", "", "1y 2", "-1y", "99999999999999999999y", "1yy"] {
+        assert!(refused(&format!("[gate]\nmax_ban = \"{text}\"")).contains("expected a duration"), "{text}");
+    }
+}
+
+#[test]
+fn the_files_of_a_configuration_are_its_plugins_and_its_credentials() {
+    let config = load("[policy.ban]\nplugin = \"own.wasm\"\n[auth]\nfile = \"c.json\"\n[log]\nfile = \"x.log\"");
+    assert_eq!(config.files(), [Path::new("etc/own.wasm"), Path::new("etc/c.json")]);
+    assert!(load("").files().is_empty());
+}
+
+#[test]
 fn the_command_line_goes_over_the_file() {
     let text = "[listen]\naddress = \"127.0.0.1:1\"\n[upstream]\nurl = \"http://one\"\nconnect_timeout = \"1s\"\n";
     let options =
@@ -190,7 +228,6 @@ fn settings_that_do_not_go_together_are_explained() {
     );
     let told = refused(&format!("{upstream}success_statuses = [200, 401]"));
     assert_eq!(told, "p.toml:4: auth.success_statuses: 401 can't mean both: also in auth.failure_statuses");
-    assert!(refused(&format!("{upstream}protect = [\"/admin\"]")).contains("only used in file mode"));
     assert!(refused(&format!("{upstream}mode = \"upstream\"\nfile = \"c\"")).contains("only used in file mode"));
     assert!(refused("[auth]\nlogin_paths = [\"/login\"]").contains("only used in upstream mode"));
     let options = [(Override::Client, "a:b")];

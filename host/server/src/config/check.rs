@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use toml::de::DeTable;
 
 use super::mistake::{Cause, Place};
 use super::reader::{Reader, Section, last};
@@ -149,11 +148,6 @@ fn check_upstream_mode<'t>(reader: &mut Reader<'t>, config: &Config, auth: Secti
         let place = Place::Option(Override::Client.option());
         reader.mistake(place, "", conflict("only used in file mode, and auth.mode is \"upstream\""));
     }
-    if present(auth, "auth.protect") {
-        let why =
-            "only used in file mode, and the mode here is upstream: the service behind has to ask for credentials";
-        conflict_at(reader, auth, "auth.protect", why);
-    }
     let clean = reader.clean("auth.login_paths") && reader.clean("auth.success_statuses");
     if clean && !config.auth.login_paths.is_empty() && config.auth.success_statuses.is_empty() {
         let why = "login_paths need auth.success_statuses: many login forms answer 200 or 302 on failure too, so say which \
@@ -175,10 +169,6 @@ fn check_upstream_mode<'t>(reader: &mut Reader<'t>, config: &Config, auth: Secti
 
 fn conflict(why: &str) -> Cause {
     Cause::Conflict { why: why.to_owned() }
-}
-
-fn present(section: Section<'_>, key: &str) -> bool {
-    section.table.is_some_and(|table: &DeTable<'_>| table.contains_key(last(key)))
 }
 
 /// At the key's line if it is there.

@@ -73,7 +73,12 @@ pub const KEYS: &[Key] = &[
         "Who checks secrets; left out: file where credentials are given, else upstream where there is a URL, else file.",
     ),
     open("auth.file", PATH, "Credentials: JSON of id and password, or htpasswd with bcrypt or argon2id."),
-    key("auth.protect", PATHS, r#"["/"]"#, "File mode: paths that need credentials, with all below them."),
+    open(
+        "auth.protect",
+        PATHS,
+        "File mode: paths that need credentials, with all below them; left out: [\"/\"]. Upstream mode: paths where the \
+         service demands Basic credentials; only there a 2xx or 3xx answer means that they were right; left out: none.",
+    ),
     key("auth.realm", TEXT, r#""portcullis""#, "File mode: the realm that a 401 names."),
     key(
         "auth.verified_for",
@@ -94,17 +99,22 @@ pub const KEYS: &[Key] = &[
         r#""fold" or "keep""#,
         "Whether Abc and abc are one id; left out: fold in upstream mode, keep in file mode.",
     ),
-    key("auth.failure_statuses", STATUSES, "[401, 403]", "Upstream mode: statuses that mean a failed login."),
+    key(
+        "auth.failure_statuses",
+        STATUSES,
+        "[401, 403]",
+        "Upstream mode: statuses that mean a failed login on login paths; for Basic only 401 of these counts.",
+    ),
     key(
         "auth.success_statuses",
         STATUSES,
         "[]",
-        "Upstream mode: statuses that mean a successful login; needed with login_paths, else any 2xx or 3xx.",
+        "Upstream mode: statuses that mean a successful login on login paths, which need them; for Basic see auth.protect.",
     ),
     at_start(open("auth.hashing_threads", COUNT, "Threads that check hashed secrets; left out: half the cores.")),
     key("gate.max_inflight_attempts", COUNT, "4", "Attempts of one source that may be under way at once."),
     key("gate.max_wait", DURATION, r#""1h""#, "Longest wait that is enforced."),
-    key("gate.max_ban", DURATION, r#""365d""#, "Longest ban that is enforced."),
+    key("gate.max_ban", DURATION, r#""1y""#, "Longest ban that is enforced; a year is 365 days."),
     key("gate.close_tunnels", SWITCH, "false", "Whether a ban also closes open tunnels of the source."),
     key("policy.NAME.enabled", SWITCH, "true", "Whether the policy is in use."),
     open(

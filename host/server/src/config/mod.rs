@@ -111,7 +111,8 @@ pub struct Auth {
     pub file: Option<PathBuf>,
     /// Clients given on the command line (file mode).
     pub clients: Vec<Client>,
-    /// Paths that need credentials, with all below them (file mode).
+    /// Paths that need credentials, with all below them: the server asks for
+    /// them (file mode) or the service behind does (upstream mode).
     pub protect: Vec<String>,
     /// The realm that a 401 names: printable ASCII without quotes (file mode).
     pub realm: String,
@@ -125,9 +126,9 @@ pub struct Auth {
     pub secret_field: String,
     /// Whether Abc and abc are one id.
     pub id_case: IdCase,
-    /// Statuses that mean a failed login (upstream mode).
+    /// Statuses that mean a failed login on a login path (upstream mode).
     pub failure_statuses: Vec<u16>,
-    /// Statuses that mean a successful login; empty: any 2xx or 3xx for Basic (upstream mode).
+    /// Statuses that mean a successful login on a login path (upstream mode).
     pub success_statuses: Vec<u16>,
     /// Threads that check hashed secrets; `None`: half the cores.
     pub hashing_threads: Option<NonZeroUsize>,
@@ -195,6 +196,17 @@ impl Config {
         sections::read(text, base, overrides)
             .map(|(config, _)| config)
             .map_err(|list| ConfigError::Wrong(Mistakes { file: name.to_owned(), list }))
+    }
+
+    /// The files that it names and that are read to put it in force, besides
+    /// the configuration itself.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let plugins = self.policies.iter().filter_map(|policy| match &policy.plugin {
+            PluginSource::File(path) => Some(path.clone()),
+            PluginSource::Bundle(_) => None,
+        });
+        plugins.chain(self.auth.file.clone()).collect()
     }
 
     /// The operator's bounds, as the gate takes them.

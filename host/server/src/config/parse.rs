@@ -68,12 +68,34 @@ pub(super) fn duration(value: &DeValue<'_>, least: Duration, most: Duration) -> 
     let Some(text) = value.as_str() else {
         return Err(Wrong::expected(format!("{FORM}, with its unit and in quotes")));
     };
-    let duration = humantime::parse_duration(text).map_err(|_| Wrong::expected(FORM))?;
+    let duration = parse_duration(text).ok_or_else(|| Wrong::expected(FORM))?;
     if (least..=most).contains(&duration) {
         return Ok(duration);
     }
     let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
     Err(Wrong::expected(format!("a duration from {least} to {most}")))
+}
+
+/// As humantime reads it, but a year is 365 days, as people count bans, and not
+/// 365.25: its years are put as days before it sees them.
+fn parse_duration(text: &str) -> Option<Duration> {
+    const YEARS: [&str; 5] = ["y", "yr", "yrs", "year", "years"];
+    let mut in_days = String::new();
+    let mut rest = text;
+    while let Some(number) = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && !c.is_whitespace()) {
+        let (amount, after) = rest.split_at(number);
+        let unit_bytes = after.find(|c: char| c.is_ascii_digit() || c.is_whitespace()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit_bytes);
+        if YEARS.contains(&unit) {
+            let days = amount.trim().parse::<u64>().ok()?.checked_mul(365)?;
+            in_days.push_str(&format!("{days}d "));
+        } else {
+            in_days.push_str(&format!("{amount}{unit} "));
+        }
+        rest = after;
+    }
+    in_days.push_str(rest);
+    humantime::parse_duration(&in_days).ok()
 }
 
 /// A size in bytes such as `64MiB`, `1KiB` or `512B`, within bounds.

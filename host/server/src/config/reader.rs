@@ -103,9 +103,18 @@ impl<'t> Reader<'t> {
         path: &'static str,
         parse: impl Fn(&DeValue<'_>) -> Parsed<T>,
     ) -> Vec<T> {
-        let Some(found) = self.raw(section, path) else {
-            return default_of(path, |value| value.as_array()?.iter().map(|one| parse(one.get_ref()).ok()).collect());
-        };
+        let list_of = |value: &DeValue<'_>| value.as_array()?.iter().map(|one| parse(one.get_ref()).ok()).collect();
+        self.maybe_list(section, path, &parse).unwrap_or_else(|| default_of(path, list_of))
+    }
+
+    /// The same without a default: `None` where it is left out.
+    pub(super) fn maybe_list<T>(
+        &mut self,
+        section: Section<'t>,
+        path: &'static str,
+        parse: impl Fn(&DeValue<'_>) -> Parsed<T>,
+    ) -> Option<Vec<T>> {
+        let found = self.raw(section, path)?;
         let elements = found.get_ref().as_array().map_or(std::slice::from_ref(found), |array| &array[..]);
         let mut list = Vec::with_capacity(elements.len());
         for element in elements {
@@ -116,7 +125,7 @@ impl<'t> Reader<'t> {
                 }
             }
         }
-        list
+        Some(list)
     }
 
     /// The unparsed value at `path`.

@@ -161,12 +161,17 @@ fn read_auth<'t>(
         Mode::Upstream
     });
     let cases = [("fold", IdCase::Fold), ("keep", IdCase::Keep)];
+    let protect = reader.maybe_list(section, "auth.protect", parse::request_path);
     let id_case = reader.maybe(section, "auth.id_case", |value| parse::choice(value, &cases));
     Auth {
         mode,
         file,
         clients,
-        protect: reader.list(section, "auth.protect", parse::request_path),
+        // Which paths a service guards only the operator knows; without a service all are ours to guard.
+        protect: protect.unwrap_or_else(|| match mode {
+            Mode::File => vec!["/".to_owned()],
+            Mode::Upstream => Vec::new(),
+        }),
         realm: reader.get(section, "auth.realm", parse::realm),
         verified_for: reader.get(section, "auth.verified_for", within(Duration::ZERO, 366 * DAY)),
         login_paths: reader.list(section, "auth.login_paths", parse::request_path),
