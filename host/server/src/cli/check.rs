@@ -7,7 +7,7 @@ use portcullis_runtime::{Runtime, RuntimeConfig, Silent};
 
 use super::{CheckArgs, Failed};
 use crate::auth::ProcessKey;
-use crate::config::{Config, Mode, Overrides};
+use crate::config::{Config, Mode, Overrides, SettingValue};
 use crate::setup::{Setup, Workshop};
 
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
@@ -29,7 +29,7 @@ fn summary(setup: &Setup) -> String {
     let config = &setup.config;
     let mut text = String::new();
     let mut row = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<14}{value}");
+        let _ = writeln!(text, "{name:<14} {value}");
     };
     let addresses: Vec<_> = config.listen.address.iter().map(ToString::to_string).collect();
     row("listens on", addresses.join(", "));
@@ -48,8 +48,23 @@ fn summary(setup: &Setup) -> String {
             format!("{} {} from {}, as {}", description.name, description.version, plugin.origin(), policy.config.kind),
         );
         for setting in &policy.config.settings {
-            row("", format!("{} = {:?}", setting.name, setting.value));
+            row("", format!("{} = {}", setting.name, shown(&setting.value)));
         }
     }
     text
+}
+
+/// Nearly as it stands in the file.
+fn shown(value: &SettingValue) -> String {
+    match value {
+        SettingValue::Boolean(boolean) => boolean.to_string(),
+        SettingValue::Integer(integer) => integer.to_string(),
+        SettingValue::Number(number) => number.to_string(),
+        SettingValue::Text(text) => format!("{text:?}"),
+        SettingValue::EmptyList => "[]".to_owned(),
+        SettingValue::Integers(integers) => format!("{integers:?}"),
+        SettingValue::Numbers(numbers) => format!("{numbers:?}"),
+        SettingValue::Texts(texts) => format!("{texts:?}"),
+        SettingValue::Json(json) => json.clone(),
+    }
 }
