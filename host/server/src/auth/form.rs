@@ -1,10 +1,9 @@
 //! Login bodies: the one client auth id in an urlencoded or JSON body (rule 7).
 //!
 //! Whatever an upstream might read in another way is refused: a doubled field,
-//! a field in another letter case, another charset. It must not know how the
+//! a field by another spelling of its name (see `field_name`), another charset. It must not know how the
 //! body was read; the caller bounds it to [`LOGIN_BODY_BYTES_MAX`].
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -13,6 +12,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::Secret;
+use super::field_name::{self, same};
 
 /// Longest login body that is read, in bytes.
 pub const LOGIN_BODY_BYTES_MAX: usize = 64 << 10;
@@ -56,7 +56,7 @@ pub enum FormError {
     /// No field holds the id.
     #[error("no field with the id")]
     NoId,
-    /// A field that occurs twice, or in another letter case.
+    /// A field that occurs twice, or by another spelling of its name.
     #[error("a field of the login that can be read in two ways")]
     Ambiguous,
     /// The id or the secret isn't text.
@@ -158,31 +158,28 @@ impl Found {
     }
 }
 
-/// The same but for letter case: some upstreams, every Go program's JSON among
-/// them, take fields in any. Upper case first: Go takes `ſ` for `s`.
-fn same(name: &str, field: &str) -> bool {
-    let folded = |text: &str| text.to_uppercase().to_lowercase();
-    name == field || folded(name) == folded(field)
-}
-
 fn urlencoded(body: &[u8], fields: FormFields<'_>) -> Result<Found, FormError> {
     let mut found = Found::default();
     for pair in body.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()) {
-        let equals = pair.iter().position(|&byte| byte == b'=');
-        let (name, value) = equals.map_or((pair, &b""[..]), |at| (&pair[..at], &pair[at + 1..]));
-        let name = decode(name)?;
-        found.take(&name, fields, || decode(value))?;
+        if field_name::hides_field(pair, fields) {
+            return Err(FormError::Ambiguous);
+        }
+        let name = field_name::name_of(pair);
+        let value = pair.get(name.len() + 1..).unwrap_or_default();
+        if field_name::has_u_escape(name) {
+            return Err(FormError::Ambiguous);
+        }
+        let name = text(name)?;
+        if name == fields.id && field_name::has_u_escape(value) {
+            return Err(FormError::Ambiguous);
+        }
+        found.take(&name, fields, || text(value))?;
     }
     Ok(found)
 }
 
-fn decode(text: &[u8]) -> Result<String, FormError> {
-    let spaced: Cow<'_, [u8]> = if text.contains(&b'+') {
-        text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect()
-    } else {
-        Cow::Borrowed(text)
-    };
-    String::from_utf8(percent_encoding::percent_decode(&spaced).collect()).map_err(|_| FormError::Malformed)
+fn text(raw: &[u8]) -> Result<String, FormError> {
+    String::from_utf8(field_name::decode(raw)).map_err(|_| FormError::Malformed)
 }
 
 /// The top level of a JSON object; a name that comes twice is remembered as such.
@@ -270,6 +267,10 @@ mod tests {
         assert_eq!(read(FORM, b"password=s%26t&x=1&user%6Eame=a+b%2Bc"), login("a b+c", Some("s&t")));
         assert_eq!(read(FORM, b"username=a"), login("a", None));
         assert_eq!(
+            read(FORM, b"username=a%3Bb&password=%up;q&user_id=1&password_confirmation=x;y&tags%5B%5D=1&x.y=%ff"),
+            login("a;b", Some("%up;q"))
+        );
+        assert_eq!(
             read(JSON, br#"{"username":"a\u0062", "x":[{"username":1}], "password":"s"}"#),
             login("ab", Some("s"))
         );
@@ -285,6 +286,17 @@ mod tests {
             "username=a&USERNAME=b",
             "username=a&password=1&password=2",
             "u\u{17f}ername=a",
+            "username=a&+username=b",
+            "username=a&username%00x=b",
+            "username=a&username%5B%5D=b",
+            "username=a&%5Busername%5D=b",
+            "username=a&x=1;username=b",
+            "username=a&x=1;%75sername",
+            "username=a&password=1;password=2",
+            "username=a;b",
+            "username;x=1&username=a",
+            "username=a&%u0075sername=b",
+            "username=%u0061",
         ] {
             assert_eq!(read(FORM, body.as_bytes()), Err(FormError::Ambiguous), "{body}");
         }
@@ -293,6 +305,7 @@ mod tests {
             r#"{"username":"a","user\u006eame":"b"}"#,
             r#"{"UserName":"a"}"#,
             r#"{"username":"a","x":1,"x":2}"#,
+            r#"{"username":"a","username\u0000":"b"}"#,
         ] {
             assert_eq!(read(JSON, body.as_bytes()), Err(FormError::Ambiguous), "{body}");
         }

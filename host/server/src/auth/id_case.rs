@@ -7,9 +7,10 @@ use portcullis_domain::{ClientId, IdTooLong};
 /// What becomes of an id's case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdCase {
-    /// Unicode lower case as `str::to_lowercase` makes it: every character by
-    /// its full mapping, the same in every language. Nothing is trimmed and
-    /// nothing is composed or decomposed.
+    /// Unicode upper case and then lower case, every character by its full
+    /// mapping, the same in every language: `ſ` is `s`, `ß` is `ss`, and each
+    /// sigma is one. White space at both ends is trimmed. Nothing is composed
+    /// or decomposed.
     Fold,
     /// As presented.
     Keep,
@@ -21,17 +22,20 @@ pub enum IdError {
     /// Longer than one may be, after folding.
     #[error(transparent)]
     TooLong(#[from] IdTooLong),
+    /// Nothing but white space, of which folding leaves nothing.
+    #[error("a blank client auth id")]
+    Blank,
 }
 
 impl IdCase {
     /// The id in the case in which it is compared.
     #[must_use]
     pub fn apply(self, id: &str) -> Cow<'_, str> {
-        let folded = |c: char| c.is_lowercase() || !c.is_alphabetic();
+        let folded = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
         match self {
             Self::Keep => Cow::Borrowed(id),
-            Self::Fold if id.bytes().all(|byte| byte.is_ascii() && folded(char::from(byte))) => Cow::Borrowed(id),
-            Self::Fold => Cow::Owned(id.to_lowercase()),
+            Self::Fold if id.bytes().all(folded) => Cow::Borrowed(id.trim()),
+            Self::Fold => Cow::Owned(id.trim().to_uppercase().to_lowercase()),
         }
     }
 
@@ -39,9 +43,13 @@ impl IdCase {
     ///
     /// # Errors
     /// [`IdError::TooLong`] above 256 bytes, which folding may reach where the
-    /// presented text didn't.
+    /// presented text didn't; [`IdError::Blank`] if folding leaves nothing.
     pub fn client_id(self, id: &str) -> Result<ClientId, IdError> {
-        Ok(ClientId::new(&self.apply(id))?)
+        let applied = self.apply(id);
+        if applied.is_empty() && !id.is_empty() {
+            return Err(IdError::Blank);
+        }
+        Ok(ClientId::new(&applied)?)
     }
 }
 
@@ -50,10 +58,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folding_takes_every_script_and_trims_nothing() {
-        assert_eq!(IdCase::Fold.apply("ÄBC Straße\u{212a}"), "äbc straßek");
-        assert_eq!(IdCase::Fold.apply(" abc "), " abc ");
-        assert_eq!(IdCase::Keep.apply("Abc"), "Abc");
+    fn folding_takes_every_script_and_trims_the_ends() {
+        for (id, folded) in [
+            ("\u{c4}BC Stra\u{df}e\u{212a}", "\u{e4}bc strassek"),
+            ("ju\u{17f}tu\u{17f}", "justus"),
+            ("\u{39f}\u{394}\u{39f}\u{3a3}", "\u{3bf}\u{3b4}\u{3bf}\u{3c2}"),
+            ("\u{3bf}\u{3b4}\u{3bf}\u{3c3}", "\u{3bf}\u{3b4}\u{3bf}\u{3c2}"),
+            (" abc\t", "abc"),
+            ("\u{a0}\u{3000}Abc d\u{2003}", "abc d"),
+        ] {
+            assert_eq!(IdCase::Fold.apply(id), folded, "{id:?}");
+            assert_eq!(IdCase::Fold.apply(folded), folded, "once folded, always folded");
+        }
+        assert_eq!(IdCase::Keep.apply(" Abc"), " Abc");
+        assert_eq!(IdCase::Fold.client_id(" \u{a0}"), Err(IdError::Blank));
+        assert!(IdCase::Keep.client_id(" ").is_ok());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod basic;
 mod client;
+mod field_name;
 mod file;
 mod fingerprint;
 mod form;
@@ -15,6 +16,7 @@ mod paths;
 
 pub use basic::{BasicCredentials, BasicError, Presented, Secret};
 pub use client::{Client, ClientError};
+pub use field_name::query_names_login;
 pub use file::{
     CREDENTIALS_BYTES_MAX, Checked, Credentials, FileError, FileMistake, FileMistakes, FileWarning, Loaded,
 };
