@@ -51,10 +51,30 @@ fn leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
     None
 }
 
-pub(crate) fn check(component: &[u8], guest: &Guest) -> Result<()> {
+/// Whether it is small enough to be checked in.
+pub(crate) fn check_size(component: &[u8], guest: &Guest) -> Result<()> {
     if component.len() > guest.size_max {
-        bail!("{} bytes, more than {}", component.len(), guest.size_max);
+        bail!("{} has {} bytes, where {} may be checked in", guest.file, component.len(), guest.size_max);
     }
+    Ok(())
+}
+
+/// Traces of where crates came from: they differ between machines, and so would the
+/// bytes of what is the same source.
+const TRACES: [&str; 2] = ["registry/src", "index.crates"];
+
+fn check_traces(component: &[u8]) -> Result<()> {
+    for trace in TRACES {
+        if component.windows(trace.len()).any(|window| window == trace.as_bytes()) {
+            bail!("it holds {trace:?}: a path of the machine that built it");
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is a plugin as promised, of whatever size.
+pub(crate) fn check(component: &[u8], guest: &Guest) -> Result<()> {
+    check_traces(component)?;
     let DecodedWasm::Component(resolve, world) = wit_component::decode(component)? else {
         bail!("not a component");
     };
@@ -112,12 +132,22 @@ mod tests {
         for guest in GUESTS {
             let component = std::fs::read(guest.path(&workspace)).unwrap();
             check(&component, guest).unwrap();
+            check_size(&component, guest).unwrap();
             // The same file under a promise that it doesn't keep.
             let other = Guest { kinds: &["wait", "scanner"], ..*guest };
             assert!(check(&component, &other).is_err());
             let smaller = Guest { size_max: component.len() - 1, ..*guest };
-            assert!(check(&component, &smaller).is_err());
+            assert!(check_size(&component, &smaller).is_err());
         }
+    }
+
+    #[test]
+    fn a_trace_of_where_crates_came_from_is_refused() {
+        for text in ["/cargo/registry/src/mirror-1/borsh-1.8.1", "/x/index.crates.io-1/borsh-1.8.1"] {
+            let refused = check(text.as_bytes(), &GUESTS[0]).unwrap_err();
+            assert!(refused.to_string().contains("a path of the machine"), "{refused}");
+        }
+        check_traces(b"/crates/borsh-1.8.1/src/de/mod.rs").unwrap();
     }
 
     #[test]

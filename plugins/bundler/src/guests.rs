@@ -11,7 +11,7 @@ pub(crate) struct Guest {
     pub(crate) file: &'static str,
     /// The kinds that it exports, beside `plugin`.
     pub(crate) kinds: &'static [&'static str],
-    /// How large the component may be, in bytes.
+    /// How large the component may be to be checked in, in bytes.
     pub(crate) size_max: usize,
 }
 

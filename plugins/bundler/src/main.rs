@@ -53,6 +53,15 @@ fn build(upgrade: bool) -> Result<()> {
     let toolchain = Toolchain::discover(&workspace, named.as_ref().map(|named| &named.toolchain))?;
     println!("toolchain: {}", toolchain.summary());
     let built = compile(&workspace, &toolchain, &workspace.join("target/guests"))?;
+    // Rustup's toolchain can't leave out the texts of panics. What it makes is good to
+    // use; `verify` and the tests keep it from being checked in when it is too large.
+    let local = !upgrade && toolchain.keeps_panic_texts();
+    for (guest, component) in &built {
+        match component::check_size(component, guest) {
+            Err(why) if local => println!("warning: {why}: built for use here only"),
+            checked => checked?,
+        }
+    }
     let mut entries = Vec::with_capacity(built.len());
     for (guest, component) in built {
         let path = guest.path(&workspace);
@@ -106,15 +115,17 @@ fn check_files(workspace: &Path, manifest: &Manifest) -> Result<()> {
         }
     }
     for entry in &manifest.plugins {
-        if !GUESTS.iter().any(|guest| guest.file == entry.file) {
+        let Some(guest) = GUESTS.iter().find(|guest| guest.file == entry.file) else {
             bail!("bundle.toml lists {}, which is no plugin of ours", entry.file);
-        }
+        };
         let path = workspace.join("plugins").join(&entry.file);
         let bytes = std::fs::read(&path).with_context(|| format!("can't read {path:?}"))?;
         let found = sha256(&bytes);
         if found != entry.sha256 {
             bail!("{} has digest {found}, bundle.toml says {}", entry.file, entry.sha256);
         }
+        component::check_size(&bytes, guest)?;
+        component::check(&bytes, guest).with_context(|| entry.file.clone())?;
     }
     Ok(())
 }

@@ -92,6 +92,15 @@ impl Toolchain {
         }
     }
 
+    /// Whether plugins carry what no host could show, and are the larger for it.
+    pub(crate) fn keeps_panic_texts(&self) -> bool {
+        match self {
+            Self::Rustup { .. } => true,
+            // It builds the standard library along.
+            Self::Debian { .. } => false,
+        }
+    }
+
     /// For people.
     pub(crate) fn summary(&self) -> String {
         match self {
@@ -105,7 +114,27 @@ impl Toolchain {
     /// Compiles the guests' core modules and returns the folder that holds them.
     pub(crate) fn compile(&self, workspace: &Path, target: &Path, guests: &[Guest]) -> Result<PathBuf> {
         let cargo_home = cargo_home()?;
-        let mut remaps = vec![(workspace.to_owned(), "/portcullis"), (cargo_home, "/cargo")];
+        let known = registries(&cargo_home)?;
+        self.compile_with(workspace, target, guests, &cargo_home, &known)?;
+        let met = registries(&cargo_home)?;
+        if met != known {
+            // The first build unpacked sources to a folder that it couldn't remap yet.
+            self.compile_with(workspace, target, guests, &cargo_home, &met)?;
+        }
+        Ok(target.join(TARGET).join("guest"))
+    }
+
+    fn compile_with(
+        &self,
+        workspace: &Path,
+        target: &Path,
+        guests: &[Guest],
+        cargo_home: &Path,
+        registries: &[PathBuf],
+    ) -> Result<()> {
+        let mut remaps = vec![(workspace.to_owned(), "/portcullis"), (cargo_home.to_owned(), "/cargo")];
+        // Of several that fit, rustc takes the last.
+        remaps.extend(registries.iter().map(|folder| (folder.clone(), "/crates")));
         let mut command = match self {
             Self::Rustup { .. } => {
                 let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
@@ -140,17 +169,18 @@ impl Toolchain {
         if !status.success() {
             bail!("compiling the guests failed");
         }
-        Ok(target.join(TARGET).join("guest"))
+        Ok(())
     }
 
     /// A small stack keeps instances cheap; remapped paths keep the machine out of the
     /// bytes.
     fn flags(&self, remaps: &[(PathBuf, &str)]) -> OsString {
         let mut flags = OsString::from("-Clink-arg=-zstack-size=65536");
-        if let Self::Debian { .. } = self {
-            // Where the standard library is built along, it can do without the texts
-            // of panics, which nobody could read: a panic is a trap either way.
+        if !self.keeps_panic_texts() {
+            // Nobody could read them: a panic is a trap either way.
             flags.push("\u{1f}-Zunstable-options\u{1f}-Cpanic=immediate-abort");
+            // What is left of panics are the places in the sources that they'd name.
+            flags.push("\u{1f}-Zlocation-detail=none");
         }
         for (from, to) in remaps {
             // Cargo's separator of encoded flags, so that paths may hold spaces.
@@ -169,6 +199,19 @@ fn cargo_home() -> Result<PathBuf> {
     }
     let home = std::env::home_dir().context("no home folder; set CARGO_HOME")?;
     Ok(home.join(".cargo"))
+}
+
+/// Where cargo unpacks the sources of crates. A folder's name says which registry they
+/// came from, and a mirror's differs: neither is anything of the plugins'.
+fn registries(cargo_home: &Path) -> Result<Vec<PathBuf>> {
+    let sources = cargo_home.join("registry/src");
+    if !sources.is_dir() {
+        return Ok(Vec::new());
+    }
+    let entries = std::fs::read_dir(&sources).with_context(|| format!("can't read {sources:?}"))?;
+    let mut folders = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    folders.sort();
+    Ok(folders)
 }
 
 /// What a program printed, trimmed.
