@@ -4,8 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ipnet::IpNet;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use portcullis_domain::event::Dated;
 use portcullis_domain::{Denied, Interest, Judge, Judgement, Keep, Kept, Kind, StateFormat, Timestamp, Verdict};
 
@@ -164,13 +163,22 @@ impl PolicyJudge {
         false
     }
 
-    fn record(&self, now: Timestamp, source: IpNet, failed: bool) {
-        let mut quarantine = self.quarantine.lock();
+    /// Whether the plugin keeps failing for this event's source. Looked at
+    /// only after a failure somewhere.
+    fn is_spared(&self, dated: &Dated<'_>) -> bool {
+        self.watching.load(Ordering::Acquire) && self.quarantine.lock().spares(dated.at, dated.event.source().network())
+    }
+
+    fn record(&self, dated: &Dated<'_>, failed: bool) {
+        self.record_in(self.quarantine.lock(), dated, failed);
+    }
+
+    fn record_in(&self, mut quarantine: MutexGuard<'_, Quarantine>, dated: &Dated<'_>, failed: bool) {
         // Another thread may have begun one since this call set out.
         if self.quarantined_until.load(Ordering::Acquire) != 0 {
             return;
         }
-        let change = quarantine.record(now, source, failed);
+        let change = quarantine.record(dated.at, dated.event.source().network(), failed);
         self.watching.store(quarantine.is_watching(), Ordering::Release);
         if let Change::Quarantined { until, .. } = change {
             self.quarantined_until.store(until.as_millis(), Ordering::Release);
@@ -182,21 +190,28 @@ impl PolicyJudge {
                 bump(&self.counters.quarantines);
                 self.tell(Report::Quarantined { until, period });
             }
+            Change::Spared { until } => {
+                self.tell(Report::Spared { source: dated.event.source().address(), until });
+            }
             Change::Trusted => self.tell(Report::Trusted),
         }
     }
 
     /// The first two rungs. The error is for the third.
     fn climb(&self, dated: &Dated<'_>, kept: &dyn Kept, nth: u64) -> Result<Judgement, ()> {
-        let source = dated.event.source().network();
         let state = kept.read(0);
         let mut logged = None;
         let answer = self.primary.judge(dated, state.as_deref(), &mut logged);
         self.tell_log(logged.take());
         let failure = match answer {
             Ok(answer) => {
-                if nth.is_multiple_of(SUCCESSES_SAMPLED) || self.watching.load(Ordering::Acquire) {
-                    self.record(dated.at, source, false);
+                if self.watching.load(Ordering::Acquire) {
+                    self.record(dated, false);
+                } else if nth.is_multiple_of(SUCCESSES_SAMPLED)
+                    // A sample isn't worth waiting for another thread's.
+                    && let Some(quarantine) = self.quarantine.try_lock()
+                {
+                    self.record_in(quarantine, dated, false);
                 }
                 return Ok(judgement(answer, 0));
             }
@@ -207,7 +222,7 @@ impl PolicyJudge {
         let answer = self.primary.judge_fresh(dated, state.as_deref(), &mut logged);
         self.tell_log(logged.take());
         // The first rung's failure counts, whatever the second comes to.
-        self.record(dated.at, source, true);
+        self.record(dated, true);
         match answer {
             Ok(answer) => {
                 bump(&self.counters.recovered);
@@ -279,6 +294,10 @@ impl Judge for PolicyJudge {
     fn judge(&self, dated: &Dated<'_>, kept: &dyn Kept) -> Result<Judgement, Denied> {
         let nth = self.primary.count_call();
         if self.is_quarantined(dated.at) {
+            return self.fall_back(dated, kept, false);
+        }
+        if self.is_spared(dated) {
+            bump(&self.counters.spared);
             return self.fall_back(dated, kept, false);
         }
         // The fallback may want to see more than the plugin does.

@@ -10,6 +10,7 @@
 //! that a gate calls.
 
 mod bindings;
+mod breaker;
 mod bundle;
 mod cache;
 mod configured;

@@ -2,12 +2,15 @@
 //!
 //! A pure state machine over the events' own times: no clock, no lock, no
 //! plugin. What counts is the share of failures averaged over sources, so one
-//! stranger who knows a poisonous path can't switch a policy off for everyone.
+//! stranger who knows a poisonous path can't switch a policy off for everyone;
+//! such a source alone is spared by its own breaker.
 
 use std::time::Duration;
 
 use ipnet::IpNet;
 use portcullis_domain::Timestamp;
+
+use crate::breaker::Breaker;
 
 /// How long a source counts after it was last seen.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -30,6 +33,8 @@ pub(crate) enum Change {
     None,
     /// The policy is left alone until then.
     Quarantined { until: Timestamp, period: Duration },
+    /// That source's events are kept from the plugin until then.
+    Spared { until: Timestamp },
     /// A policy on trial has kept its trial.
     Trusted,
 }
@@ -40,6 +45,7 @@ struct Seen {
     last: Timestamp,
     calls: u32,
     failures: u32,
+    breaker: Breaker,
 }
 
 /// What one policy's sources have lately met.
@@ -57,16 +63,26 @@ impl Quarantine {
         self.last.is_some() || self.sources.iter().any(|seen| seen.failures > 0)
     }
 
+    /// Whether that source's events are to be kept from the plugin. Never
+    /// while nothing is watched.
+    pub(crate) fn spares(&self, now: Timestamp, source: IpNet) -> bool {
+        let source = site(source);
+        self.sources.iter().any(|seen| seen.source == source && seen.breaker.is_open(now))
+    }
+
     /// Records one call of a policy that isn't in quarantine.
     pub(crate) fn record(&mut self, now: Timestamp, source: IpNet, failed: bool) -> Change {
         self.sources.retain(|seen| now.since(seen.last) < WINDOW);
-        self.see(now, source, failed);
+        let spared = self.see(now, source, failed);
         if self.is_failing() {
             let period = self.last.map_or(PERIOD_MIN, |(_, period)| (period * 2).min(PERIOD_MAX));
             let until = now.after(period);
             self.last = Some((until, period));
             self.sources.clear();
             return Change::Quarantined { until, period };
+        }
+        if let Some(until) = spared {
+            return Change::Spared { until };
         }
         match self.last {
             Some((until, _)) if now.since(until) >= WINDOW => {
@@ -77,13 +93,13 @@ impl Quarantine {
         }
     }
 
-    fn see(&mut self, now: Timestamp, source: IpNet, failed: bool) {
+    fn see(&mut self, now: Timestamp, source: IpNet, failed: bool) -> Option<Timestamp> {
         let source = site(source);
         let index = match self.sources.iter().position(|seen| seen.source == source) {
             Some(index) => index,
             None => {
-                self.make_room();
-                self.sources.push(Seen { source, last: now, calls: 0, failures: 0 });
+                self.make_room(now);
+                self.sources.push(Seen { source, last: now, calls: 0, failures: 0, breaker: Breaker::default() });
                 self.sources.len() - 1
             }
         };
@@ -96,14 +112,17 @@ impl Quarantine {
         seen.last = seen.last.max(now);
         seen.calls += 1;
         seen.failures += u32::from(failed);
+        seen.breaker.record(now, WINDOW, failed)
     }
 
-    /// The source that was seen least lately goes.
-    fn make_room(&mut self) {
+    /// The source that was seen least lately goes; one that is spared isn't
+    /// seen, and goes last.
+    fn make_room(&mut self, now: Timestamp) {
         if self.sources.len() < SOURCES_MAX {
             return;
         }
-        if let Some((index, _)) = self.sources.iter().enumerate().min_by_key(|(_, seen)| seen.last) {
+        let staleness = |seen: &Seen| (seen.breaker.is_open(now), seen.last);
+        if let Some((index, _)) = self.sources.iter().enumerate().min_by_key(|(_, seen)| staleness(seen)) {
             self.sources.swap_remove(index);
         }
     }
@@ -148,8 +167,12 @@ mod tests {
         (0..5).map(|n| quarantine.record(at(seconds + u64::from(n)), source(n), true)).collect()
     }
 
+    fn begins(change: Change) -> bool {
+        matches!(change, Change::Quarantined { .. })
+    }
+
     #[test]
-    fn the_fifth_failing_source_begins_a_quarantine() {
+    fn rule_22_the_fifth_failing_source_begins_a_quarantine() {
         let mut quarantine = Quarantine::default();
         let changes = all_fail(&mut quarantine, 0);
         assert_eq!(changes[..4], [Change::None; 4]);
@@ -157,11 +180,37 @@ mod tests {
     }
 
     #[test]
-    fn one_source_alone_never_does() {
+    fn rule_22_one_source_alone_never_does() {
         let mut quarantine = Quarantine::default();
         for second in 0..1000 {
+            assert!(!begins(quarantine.record(at(second), source(1), true)));
+        }
+    }
+
+    #[test]
+    fn rule_22_one_source_alone_is_spared() {
+        let mut quarantine = Quarantine::default();
+        for second in 0..7 {
             assert_eq!(quarantine.record(at(second), source(1), true), Change::None);
         }
+        assert_eq!(quarantine.record(at(7), source(1), true), Change::Spared { until: at(60) });
+        assert!(quarantine.spares(at(59), source(1)) && !quarantine.spares(at(59), source(2)));
+        assert!(quarantine.is_watching(), "or nobody would ask");
+        for n in 0..100 {
+            quarantine.record(at(8), source(100 + n), false);
+        }
+        assert!(quarantine.spares(at(59), source(1)), "a crowd doesn't wash it out");
+        assert!(!quarantine.spares(at(60), source(1)));
+    }
+
+    #[test]
+    fn a_quarantine_lets_go_of_the_spared() {
+        let mut quarantine = Quarantine::default();
+        for _ in 0..8 {
+            quarantine.record(at(0), source(9), true);
+        }
+        assert!(begins(all_fail(&mut quarantine, 1)[3]), "a spared source counts as one of five");
+        assert!(!quarantine.spares(at(5), source(9)), "on trial everyone is asked about again");
     }
 
     #[test]
@@ -169,8 +218,9 @@ mod tests {
         let mut quarantine = Quarantine::default();
         for n in 0..200u16 {
             let net = format!("2001:db8:1:{n:x}::/64").parse().unwrap();
-            assert_eq!(quarantine.record(at(1), net, true), Change::None);
+            assert!(!begins(quarantine.record(at(1), net, true)));
         }
+        assert!(quarantine.spares(at(1), "2001:db8:1:ffff::/64".parse().unwrap()), "and is spared as one");
         for n in 0..3u16 {
             let net = format!("2001:db8:{:x}::/64", n + 2).parse().unwrap();
             assert_eq!(quarantine.record(at(2), net, true), Change::None);
@@ -187,11 +237,8 @@ mod tests {
         }
         for second in 0..300 {
             for n in 0..20 {
-                assert_eq!(
-                    quarantine.record(at(second), source(n), n < 8),
-                    Change::None,
-                    "second {second}, source {n}"
-                );
+                let change = quarantine.record(at(second), source(n), n < 8);
+                assert!(!begins(change), "second {second}, source {n}");
             }
         }
     }

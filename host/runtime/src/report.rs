@@ -1,6 +1,7 @@
 //! What a policy has to tell: events for whoever writes logs, and counters for
 //! status and metrics. Nothing here writes or encodes anything.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -70,6 +71,15 @@ pub enum Report<'a> {
     },
     /// The quarantine is over, the plugin is called again.
     TriedAgain,
+    /// The plugin failed so often for one source that it isn't called for that
+    /// one's events for a while; all others' are judged as ever (rule 22). Told
+    /// once for each such while.
+    Spared {
+        /// From where the last of these events came.
+        source: IpAddr,
+        /// Until when.
+        until: Timestamp,
+    },
     /// The plugin has stood its trial after a quarantine.
     Trusted,
 }
@@ -104,6 +114,9 @@ pub struct Snapshot {
     pub recovered: u64,
     /// Events that were left to `on_failure`, in quarantine or not.
     pub fallbacks: u64,
+    /// Of these, the ones of a source that the plugin kept failing for; it
+    /// wasn't called.
+    pub spared: u64,
     /// Events that were denied.
     pub denied: u64,
     /// Quarantines begun.
@@ -132,6 +145,7 @@ pub(crate) struct Counters {
     pub(crate) fresh_retries: AtomicU64,
     pub(crate) recovered: AtomicU64,
     pub(crate) fallbacks: AtomicU64,
+    pub(crate) spared: AtomicU64,
     pub(crate) denied: AtomicU64,
     pub(crate) quarantines: AtomicU64,
     pub(crate) log_lines: AtomicU64,
@@ -157,6 +171,7 @@ impl Counters {
             fresh_retries: read(&self.fresh_retries),
             recovered: read(&self.recovered),
             fallbacks: read(&self.fallbacks),
+            spared: read(&self.spared),
             denied: read(&self.denied),
             quarantines: read(&self.quarantines),
             quarantined_until: None,

@@ -17,7 +17,7 @@ fn told(last: &[Said]) -> Vec<Said> {
 }
 
 #[test]
-fn a_new_instance_rescues_the_call() {
+fn rule_21_a_new_instance_rescues_the_call() {
     let policy = denying("traps-every-third-call");
     for call in 1..=9 {
         assert!(passes(&policy.attempt(Outcome::Failure)), "call {call}");
@@ -31,14 +31,14 @@ fn a_new_instance_rescues_the_call() {
 }
 
 #[test]
-fn then_the_bundles_plugin_judges() {
+fn rule_21_then_the_bundles_plugin_judges() {
     let policy = policy(configured("traps-always"), stand_in("always-bans"));
     assert!(bans(&policy.attempt(Outcome::Failure)));
     assert_eq!(policy.told.take(), told(&[Said::FellBack(FellBack::Bundle)]));
 }
 
 #[test]
-fn or_another_policy_that_runs_it_already() {
+fn rule_21_or_another_policy_that_runs_it_already() {
     let policy = policy(configured("traps-always"), OnFailure::BundleRunsAlready);
     let judgement = policy.attempt(Outcome::Failure);
     assert!(passes(&judgement));
@@ -47,14 +47,14 @@ fn or_another_policy_that_runs_it_already() {
 }
 
 #[test]
-fn or_the_event_is_denied() {
+fn rule_21_or_the_event_is_denied() {
     let policy = denying("traps-always");
     assert_eq!(policy.attempt(Outcome::Failure), Err(Denied));
     assert_eq!(policy.told.take(), told(&[Said::FellBack(FellBack::Deny)]));
 }
 
 #[test]
-fn or_allowed() {
+fn rule_21_or_allowed() {
     let policy = policy(configured("traps-always"), OnFailure::Allow);
     let judgement = policy.attempt(Outcome::Failure);
     assert!(passes(&judgement));
@@ -62,7 +62,7 @@ fn or_allowed() {
 }
 
 #[test]
-fn the_bundle_failing_is_a_denial() {
+fn rule_21_the_bundle_failing_is_a_denial() {
     let policy = policy(configured("traps-always"), stand_in("answers-error"));
     assert_eq!(policy.attempt(Outcome::Failure), Err(Denied));
     let last = [Said::FellBack(FellBack::Bundle), Said::Failed(Rung::Bundle, Cause::Error)];
@@ -105,7 +105,7 @@ fn what_a_kind_does_not_judge_passes() {
 }
 
 #[test]
-fn many_failing_sources_bring_quarantine_and_trial() {
+fn rule_22_many_failing_sources_bring_quarantine_and_trial() {
     let policy = policy(configured("traps-always"), stand_in("always-bans"));
     for n in 1..=5 {
         assert!(bans(&policy.attempt_from(&format!("203.0.113.{n}"), START, Outcome::Failure)));
@@ -132,7 +132,7 @@ fn many_failing_sources_bring_quarantine_and_trial() {
 }
 
 #[test]
-fn one_strangers_poisonous_path_switches_nothing_off() {
+fn rule_22_one_strangers_poisonous_path_switches_nothing_off() {
     let policy = denying("traps-on-one-path");
     for second in 0..100 {
         let at = START.after(Duration::from_secs(second));
@@ -142,11 +142,47 @@ fn one_strangers_poisonous_path_switches_nothing_off() {
         }
     }
     assert_eq!(policy.judge.snapshot().quarantines, 0);
-    assert_eq!(policy.judge.snapshot().failed(Cause::Trap), 200);
 }
 
 #[test]
-fn failures_that_a_new_instance_rescues_count_too() {
+fn rule_22_nor_does_it_cost_more_than_eight_failures_a_minute() {
+    let policy = denying("traps-on-one-path");
+    let stranger = "203.0.113.66";
+    let until = START.after(Duration::from_secs(60));
+    for call in 1..=1000 {
+        assert_eq!(policy.request(stranger, START, "/poison"), Err(Denied), "call {call}");
+    }
+    let snapshot = policy.judge.snapshot();
+    assert_eq!((snapshot.failed(Cause::Trap), snapshot.spared), (16, 992), "both rungs of eight calls");
+    assert_eq!((snapshot.calls, snapshot.fallbacks, snapshot.denied), (1000, 1000, 1000));
+    let told = policy.told.take();
+    let spared = Said::Spared(stranger.parse().unwrap(), until);
+    assert_eq!(told.iter().filter(|said| **said == spared).count(), 1, "once for the window: {told:?}");
+    assert_eq!(told.len(), 8 * 3 + 1, "nothing of each event that is spared");
+
+    let last = START.after(Duration::from_millis(59_999));
+    assert_eq!(policy.request(stranger, last, "/"), Err(Denied), "whatever he asks for");
+    assert!(passes(&policy.request("203.0.113.67", last, "/")), "others are judged as ever");
+    assert_eq!(policy.request("203.0.113.67", last, "/poison"), Err(Denied));
+    assert_eq!(policy.judge.snapshot().failed(Cause::Trap), 18, "the plugin was asked for them");
+    assert!(passes(&policy.request(stranger, until, "/")), "it is over by itself");
+    assert_eq!(policy.judge.snapshot().spared, 993);
+}
+
+#[test]
+fn rule_22_a_spared_source_is_left_to_the_stand_in() {
+    let policy = policy(configured("traps-always"), stand_in("counts-failures"));
+    let mut states = States::default();
+    for call in 1..=30 {
+        let judgement = policy.attempt_kept(Outcome::Failure, &states).unwrap();
+        states.keep(&judgement);
+        assert_eq!(bans(&Ok(judgement)), call % 3 == 0, "call {call}: spared or not, the count goes on");
+    }
+    assert_eq!(policy.judge.snapshot().spared, 22);
+}
+
+#[test]
+fn rule_22_failures_that_a_new_instance_rescues_count_too() {
     let policy = denying("traps-every-third-call");
     for n in 1..=50 {
         let _ = policy.attempt_from(&format!("203.0.113.{n}"), START, Outcome::Failure);

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that can't be set up fails")]
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
+use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
@@ -48,6 +49,7 @@ pub enum Said {
     FellBack(FellBack),
     Quarantined(Timestamp),
     TriedAgain,
+    Spared(IpAddr, Timestamp),
     Trusted,
 }
 
@@ -72,6 +74,7 @@ impl Reporter for Told {
             Report::FellBack(to) => Said::FellBack(to),
             Report::Quarantined { until, .. } => Said::Quarantined(until),
             Report::TriedAgain => Said::TriedAgain,
+            Report::Spared { source, until } => Said::Spared(source, until),
             Report::Trusted => Said::Trusted,
             other => panic!("{other:?} is new"),
         });
