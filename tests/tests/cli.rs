@@ -1,0 +1,111 @@
+//! What an operator sees of `check` and `inspect`.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::process::Command;
+
+use portcullis_tests::{Portcullis, Ran, portcullis, repository, run};
+
+fn inspect(arguments: &[&str]) -> Ran {
+    run(Command::new(portcullis()).arg("inspect").args(arguments))
+}
+
+#[test]
+fn check_reports_every_mistake_with_its_line_and_the_nearest_key() {
+    let config = "[listen]\nadress = [\"127.0.0.1:0\"]\nworkers = \"many\"\n[auth]\nmode = \"fil\"\n\
+                  [policy.ban]\nsettings = { max_failed_logins = 3 }\non_failure = \"bundel\"\n[gate]\nmax_wait = \"1 parsec\"\n";
+    let checked = Portcullis::with_config(config).check();
+    assert_eq!(checked.code, Some(2), "{checked:?}");
+    assert!(checked.stdout.is_empty());
+    let said: Vec<_> = checked.stderr.lines().collect();
+    let says = |line: usize, parts: &[&str]| {
+        let place = format!("portcullis.toml:{line}: ");
+        let found = said.iter().any(|said| said.contains(&place) && parts.iter().all(|part| said.contains(part)));
+        assert!(found, "nothing about line {line} with {parts:?} in {said:#?}");
+    };
+    says(2, &["listen.adress", "did you mean listen.address?"]);
+    says(3, &["listen.workers", "many"]);
+    says(5, &["auth.mode", "did you mean", "file"]);
+    says(8, &["policy.ban.on_failure", "did you mean", "bundle"]);
+    says(10, &["gate.max_wait", "1 parsec"]);
+}
+
+#[test]
+fn check_reports_what_the_plugins_think_of_their_settings() {
+    let config = "[policy.ban]\nsettings = { max_failed_logins = 3 }\n[policy.wait]\nsettings = { client_login_wait = \"soon\" }\n";
+    let checked = Portcullis::with_config(config).check();
+    assert_eq!(checked.code, Some(2), "{checked:?}");
+    assert!(
+        checked.stderr.contains("portcullis.toml:2: ") && checked.stderr.contains("max_failed_login?"),
+        "{checked:?}"
+    );
+    assert!(
+        checked.stderr.contains("portcullis.toml:4: ") && checked.stderr.contains("client_login_wait"),
+        "{checked:?}"
+    );
+}
+
+#[test]
+fn check_says_what_would_run() {
+    let config = "[upstream]\nurl = \"http://127.0.0.1:3000\"\n[policy.ban]\nsettings = { max_failed_login = 7 }\n";
+    let checked = Portcullis::with_config(config).check();
+    assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""), "{checked:?}");
+    for part in [
+        "127.0.0.1:8080",
+        "127.0.0.1:3000",
+        "by the upstream",
+        "policy wait ",
+        "policy scanner ",
+        "ban 0.1.0",
+        "max_failed_login = 7",
+    ] {
+        assert!(checked.stdout.contains(part), "{part} isn't in {}", checked.stdout);
+    }
+    let sample = repository().join("host/server/portcullis.sample.toml");
+    let checked = run(Command::new(portcullis()).arg("check").arg("--config").arg(sample));
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+}
+
+#[test]
+fn a_server_with_a_wrong_configuration_does_not_come_up() {
+    let failed = Portcullis::with_config("[listen]\nport = 8080\n").fail_to_start();
+    assert_eq!(failed.code, Some(2), "{failed:?}");
+    assert!(failed.stderr.contains("portcullis.toml:2: listen.port: there is no such key"), "{failed:?}");
+    let failed = Portcullis::with_config("[auth]\nfile = \"nowhere.json\"\n").fail_to_start();
+    assert_eq!(failed.code, Some(2), "{failed:?}");
+    assert!(failed.stderr.contains("nowhere.json"), "{failed:?}");
+    let failed = Portcullis::new().client("no-password").fail_to_start();
+    assert_eq!(failed.code, Some(2), "{failed:?}");
+    assert!(failed.stderr.contains("--client"), "{failed:?}");
+}
+
+#[test]
+fn inspect_shows_what_a_plugin_is() {
+    let shown = inspect(&["bundle:ban"]);
+    assert_eq!((shown.code, shown.stderr.as_str()), (Some(0), ""), "{shown:?}");
+    for part in ["name ", "ban", "max_failed_login", "= 5", "portcullis:policy/log@0.1.0", "sha256"] {
+        assert!(shown.stdout.contains(part), "{part} isn't in {}", shown.stdout);
+    }
+}
+
+#[test]
+fn inspect_shows_json_for_machines() {
+    for (plugin, kind) in [("bundle:wait", "wait"), ("bundle:ban", "ban"), ("bundle:scanner", "scanner")] {
+        let shown = inspect(&[plugin, "--json"]);
+        assert_eq!(shown.code, Some(0), "{shown:?}");
+        let json: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+        assert_eq!((json["name"].as_str(), json["kinds"][0].as_str()), (Some(kind), Some(kind)));
+        assert_eq!(json["sha256"].as_str().unwrap().len(), 64);
+        assert!(json["size_bytes"].as_u64().unwrap() <= 32 << 10);
+        assert!(!json["settings"].as_array().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn inspect_of_nothing_says_so() {
+    let shown = inspect(&["nowhere.wasm"]);
+    assert_eq!(shown.code, Some(1), "{shown:?}");
+    assert!(shown.stderr.contains("nowhere.wasm"), "{shown:?}");
+    assert_eq!(inspect(&[]).code, Some(2));
+    assert_eq!(run(Command::new(portcullis()).arg("conjure")).code, Some(2));
+}
