@@ -4,14 +4,16 @@
 //! Upstreams disagree on what a path means: whether `%2F` and `\` separate
 //! segments, whether `;params` count, whether `//` is one slash, how often one
 //! decodes. A path matches if it does in *any* of these readings, so that
-//! nothing gets around the gate by being read in another way behind it.
-//! Letter case counts. It must not know where the paths come from.
+//! nothing gets around the gate by being read in another way behind it: letter
+//! case doesn't count, nor do the dots and spaces that Windows cuts off, and the
+//! last segment may have an extension (Rails' and Spring's formats). A path too
+//! long to be tried in all its readings matches; the transport refuses it anyway.
+//! It must not know where the paths come from.
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 
-/// How often a path is decoded at most: an upstream behind a decoding proxy decodes twice.
-const DECODINGS_MAX: usize = 2;
+use crate::http::path::{DECODINGS_MAX, decode, is_plain, is_too_intricate};
 
 /// Guarded paths: each with all that lies below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,10 +36,7 @@ impl Protected {
         if self.0.iter().any(Vec::is_empty) {
             return true;
         }
-        let below = |read: &[&[u8]], prefix: &[Vec<u8>]| {
-            read.len() >= prefix.len() && read.iter().zip(prefix).all(|(read, wanted)| read == wanted)
-        };
-        any_reading(path, |read| self.0.iter().any(|prefix| below(read, prefix)))
+        any_reading(path, |read| self.0.iter().any(|prefix| begins_with(read, prefix)))
     }
 }
 
@@ -48,16 +47,52 @@ impl LoginPaths {
         Self(paths.into_iter().map(segments).collect())
     }
 
-    /// Whether a request's path, as received and without its query, is one of them.
+    /// Whether a request's path, as received and without its query, is one of
+    /// them. What comes after a segment with an extension (`/login.php/x`) is
+    /// an argument of the script and doesn't count.
     #[must_use]
     pub fn contains(&self, path: &str) -> bool {
-        !self.0.is_empty() && any_reading(path, |read| self.0.iter().any(|wanted| wanted == read))
+        !self.0.is_empty() && any_reading(path, |read| self.0.iter().any(|wanted| is_login(read, wanted)))
     }
+}
+
+fn is_login(read: &[&[u8]], wanted: &[Vec<u8>]) -> bool {
+    let script = || wanted.len().checked_sub(1).is_some_and(|last| read[last].contains(&b'.'));
+    begins_with(read, wanted) && (read.len() == wanted.len() || script())
+}
+
+/// Whether the first segments are these; the last of them may have an extension.
+fn begins_with(read: &[&[u8]], wanted: &[Vec<u8>]) -> bool {
+    let Some((last, before)) = wanted.split_last() else { return true };
+    read.len() >= wanted.len()
+        && read.iter().zip(before).all(|(read, wanted)| same(read, wanted, false))
+        && same(read[before.len()], last, true)
+}
+
+/// Whether a segment is this folded one.
+fn same(read: &[u8], wanted: &[u8], or_extended: bool) -> bool {
+    let read = fold(read);
+    read.strip_prefix(wanted).is_some_and(|rest| {
+        let cut_off = rest.iter().all(|byte| matches!(byte, b'.' | b' '));
+        cut_off || or_extended && rest.first() == Some(&b'.')
+    })
+}
+
+/// Without letter case, each character for itself: a segment may go on, and
+/// what comes after a sigma would change it. What isn't text has no case.
+fn fold(segment: &[u8]) -> Cow<'_, [u8]> {
+    if segment.iter().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
+        return Cow::Borrowed(segment);
+    }
+    let Ok(text) = str::from_utf8(segment) else { return Cow::Owned(segment.to_ascii_lowercase()) };
+    let folded: String = text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    Cow::Owned(folded.into_bytes())
 }
 
 /// The segments of an operator's path: plain, since the configuration takes no other.
 fn segments(path: &str) -> Vec<Vec<u8>> {
-    path.split('/').filter(|segment| !segment.is_empty()).map(|segment| segment.as_bytes().to_vec()).collect()
+    let segments = path.split('/').filter(|segment| !segment.is_empty());
+    segments.map(|segment| fold(segment.as_bytes()).into_owned()).collect()
 }
 
 /// One way in which an upstream may read a path.
@@ -83,27 +118,54 @@ fn any_reading(path: &str, matches: impl Fn(&[&[u8]]) -> bool) -> bool {
         let plain: Vec<&[u8]> = path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty()).collect();
         return matches(&plain);
     }
+    if is_too_intricate(path) {
+        return true;
+    }
+    let (bits, decodings) = differences(path);
     let mut stack = Vec::new();
-    (0..1_u8 << 5).any(|bits| {
+    (0..1_u8 << 5).filter(|chosen| chosen & !bits == 0).any(|chosen| {
+        let reading = Reading::of(chosen);
+        (0..=decodings).any(|decodings| read(path, reading, decodings, &mut stack, &matches))
+    })
+}
+
+impl Reading {
+    fn of(bits: u8) -> Self {
         let has = |bit: u8| bits & (1 << bit) != 0;
-        let reading = Reading {
+        Self {
             encoded_slash_splits: has(0),
             backslash_splits: has(1),
             strips_params: has(2),
             merges_first: has(3),
             removes_dots: has(4),
-        };
-        (0..=DECODINGS_MAX).any(|decodings| read(path, reading, decodings, &mut stack, &matches))
-    })
+        }
+    }
 }
 
-/// No character and no segment that upstreams read differently.
-fn is_plain(path: &[u8]) -> bool {
-    let dots = |segment: &[u8]| matches!(segment, b"." | b"..");
-    path.first() == Some(&b'/')
-        && !path.iter().any(|byte| matches!(byte, b'%' | b'\\' | b';'))
-        && !path.windows(2).any(|pair| pair == b"//")
-        && !path.split(|&byte| byte == b'/').any(dots)
+/// In which bits of a [`Reading`] readings of this path can differ, and how
+/// often it can be decoded: the others aren't tried.
+fn differences(path: &[u8]) -> (u8, usize) {
+    let mut bits = 0;
+    let mut decodings = 0;
+    let separators = |text: &[u8]| text.iter().filter(|byte| matches!(byte, b'/' | b'\\')).count();
+    let written = separators(path);
+    let mut before = path.len();
+    for times in 0..=DECODINGS_MAX {
+        let text = decode(path, times);
+        if text.len() != before {
+            (before, decodings) = (text.len(), times);
+        }
+        let holds = |bytes: &[u8]| text.iter().any(|byte| bytes.contains(byte));
+        let found = [
+            separators(&text) != written,
+            holds(b"\\"),
+            holds(b";?#\0"),
+            text.windows(2).any(|pair| pair == b".."),
+            holds(b"."),
+        ];
+        bits |= found.iter().rev().fold(0, |bits, &found| bits << 1 | u8::from(found));
+    }
+    (bits, decodings)
 }
 
 fn read(
@@ -152,18 +214,6 @@ fn push(mut segment: Vec<u8>, reading: Reading, stack: &mut Vec<Vec<u8>>) -> Con
     flow
 }
 
-/// Percent-decodes that often; a `%` without two hex digits stays.
-fn decode(bytes: &[u8], times: usize) -> Cow<'_, [u8]> {
-    let mut decoded = Cow::Borrowed(bytes);
-    for _ in 0..times {
-        if !decoded.contains(&b'%') {
-            break;
-        }
-        decoded = Cow::Owned(percent_encoding::percent_decode(&decoded).collect());
-    }
-    decoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,10 +222,12 @@ mod tests {
     #[test]
     fn protects_by_whole_segments() {
         let protected = Protected::new(["/admin", "/api/v1/"]);
-        for path in ["/admin", "/admin/", "/admin/x", "/api/v1", "/api/v1/x"] {
+        for path in
+            ["/admin", "/admin/", "/admin/x", "/api/v1", "/api/v1/x", "/ADMIN/x", "/admin.json", "/Api/V1.json/x"]
+        {
             assert!(protected.guards(path), "{path}");
         }
-        for path in ["/", "/administrator", "/public/admin", "/api", "/api/v10", "/Admin"] {
+        for path in ["/", "/administrator", "/public/admin", "/api", "/api/v10", "/adminx.html", "/apis/v1"] {
             assert!(!protected.guards(path), "{path}");
         }
         assert!(Protected::new(["/"]).guards("anything"));
@@ -216,11 +268,16 @@ mod tests {
             "/x/.%2e/admin",
             "/admin%3fx",
             "/x/../admin%00/../y",
+            "/%41dmin",
+            "/admin./x",
+            "/admin%20",
+            "/adm%C4%B1n",
         ] {
             assert!(protected.guards(path), "{path}");
         }
-        assert!(Protected::new(["/ä"]).guards("/%C3%A4/x") && Protected::new(["/ä"]).guards("/%c3%a4"));
-        for path in ["/x%2fadmin", "/x/./admin", "/%41dmin", "/x;/admin", "/adm%69nx", "/x%"] {
+        assert!(Protected::new(["/ä"]).guards("/%C3%A4/x") && Protected::new(["/ä"]).guards("/%C3%84"));
+        assert!(Protected::new(["/ΟΔΟΣ"]).guards("/οδος.html") && Protected::new(["/Admin"]).guards("/admin"));
+        for path in ["/x%2fadmin", "/x/./admin", "/%41dminx", "/x;/admin", "/adm%69nx", "/x%"] {
             assert!(!protected.guards(path), "{path}");
         }
     }
@@ -228,14 +285,61 @@ mod tests {
     #[test]
     fn login_paths_are_exact_however_they_are_written() {
         let logins = LoginPaths::new(["/login", "/api/session/"]);
-        for path in ["/login", "/login/", "//login", "/%6cogin", "/x/../login", "/login;jsessionid=1", "/api//session"]
-        {
+        for path in [
+            "/login",
+            "/login/",
+            "//login",
+            "/%6cogin",
+            "/x/../login",
+            "/login;jsessionid=1",
+            "/api//session",
+            "/LOGIN",
+            "/Lo%67in",
+            "/login.json",
+            "/login.json/x",
+            "/api/session.",
+        ] {
             assert!(logins.contains(path), "{path}");
         }
-        for path in ["/", "/login/x", "/logins", "/x/login", "/Login"] {
+        for path in ["/", "/login/x", "/logins", "/x/login", "/api.json/session", "/loginx.json", "/.login"] {
             assert!(!logins.contains(path), "{path}");
         }
+        let script = LoginPaths::new(["/login.php"]);
+        for path in ["/login.php", "/login.php/", "/login.php/x/y", "/Login.PHP/x", "/login.php;a/x", "/login.php%2fx"]
+        {
+            assert!(script.contains(path), "{path}");
+        }
+        assert!(!script.contains("/login") && !script.contains("/login.html") && !script.contains("/x/login.php"));
+        let root = LoginPaths::new(["/"]);
+        assert!(root.contains("/") && !root.contains("/x") && !root.contains("/x.y/z"));
         assert!(!LoginPaths::new([]).contains("/login"));
+    }
+
+    #[test]
+    fn a_path_too_long_to_be_tried_in_every_reading_matches() {
+        let padded = |padding: &str| format!("/x{padding}");
+        assert!(!Protected::new(["/admin"]).guards(&padded(&"%41".repeat(600))));
+        assert!(Protected::new(["/admin"]).guards(&padded(&"%41".repeat(700))));
+        assert!(LoginPaths::new(["/login"]).contains(&padded(&"/;".repeat(200))));
+        assert!(!LoginPaths::new(["/login"]).contains(&padded(&"/a".repeat(2000))));
+        assert!(!LoginPaths::new([]).contains(&padded(&"/;".repeat(200))));
+    }
+
+    #[test]
+    fn readings_that_cant_differ_arent_tried() {
+        for (path, bits, decodings) in [
+            ("/a%20b", 0, 1),
+            ("/a%2520b", 0, 2),
+            ("//a", 0, 0),
+            ("/a%20b.txt", 0b10000, 1),
+            ("/a/../b", 0b11000, 0),
+            ("/a;b", 0b00100, 0),
+            ("/a%2fb", 0b00001, 1),
+            ("/a%255cb", 0b00011, 2),
+            ("/%", 0, 0),
+        ] {
+            assert_eq!(differences(path.as_bytes()), (bits, decodings), "{path}");
+        }
     }
 
     /// Other spellings of the segments of a path that some upstream takes for the same.

@@ -13,6 +13,7 @@ mod connection;
 pub mod headers;
 mod listen;
 mod options;
+pub(crate) mod path;
 mod pool;
 pub mod proxy;
 mod reply;

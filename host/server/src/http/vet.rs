@@ -1,6 +1,6 @@
 //! What a request's head must be before anybody else sees it: one host, one
-//! reading of its length, a target that names a resource. It must not know what
-//! the request is about.
+//! reading of its length, a target that names a resource and doesn't lead above
+//! the root however it is read. It must not know what the request is about.
 //!
 //! hyper has already answered 400 to conflicting or malformed lengths, chunked
 //! that isn't last, folded lines, spaces before colons and control characters.
@@ -14,6 +14,7 @@ use http::header::{HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
+use super::path;
 use super::reply::{Reply, Status};
 
 /// Checks a head and brings it to one form: the target a path (or `*`), the
@@ -63,15 +64,17 @@ fn host_of_h2<B>(request: &mut Request<B>) -> Option<()> {
     override_host(request)
 }
 
+/// What is refused keeps its target: it is told with it.
 fn override_host<B>(request: &mut Request<B>) -> Option<()> {
-    let parts = std::mem::take(request.uri_mut()).into_parts();
-    let scheme = parts.scheme?;
-    if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
+    let uri = request.uri();
+    let scheme = uri.scheme()?;
+    if *scheme != Scheme::HTTP && *scheme != Scheme::HTTPS {
         return None;
     }
-    let host = header_of(&parts.authority?)?;
+    let host = header_of(uri.authority()?)?;
+    let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     request.headers_mut().insert(HOST, host);
-    *request.uri_mut() = Uri::from(parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    *request.uri_mut() = Uri::from(path);
     Some(())
 }
 
@@ -131,7 +134,10 @@ const fn in_reg_name(byte: u8) -> bool {
 fn target_is_sound<B>(request: &Request<B>) -> bool {
     match request.uri().path() {
         "*" => *request.method() == Method::OPTIONS,
-        path => path.starts_with('/'),
+        path => {
+            let bytes = path.as_bytes();
+            path.starts_with('/') && !path::is_too_intricate(bytes) && !path::climbs(bytes)
+        }
     }
 }
 
@@ -194,6 +200,7 @@ mod tests {
     #[test]
     fn targets_and_hosts_come_out_in_one_form() {
         let ok = |target: &str, host: &str| Ok((target.to_owned(), host.to_owned()));
+        let intricate = format!("/{}", "%61".repeat(700));
         let h1 = Version::HTTP_11;
         let h2 = Version::HTTP_2;
         for (version, method, target, hosts, expected) in [
@@ -215,6 +222,10 @@ mod tests {
             (h2, "GET", "http://h/a", &["other"], Err(())),
             (h2, "GET", "/a", &["h"], ok("/a", "h")),
             (h2, "GET", "/a", &[], Err(())),
+            (h1, "GET", "/a/..%2f../b", &["h"], Err(())),
+            (h2, "GET", "http://h/../b", &[], Err(())),
+            (h1, "GET", intricate.as_str(), &["h"], Err(())),
+            (h1, "GET", "/a/../b?/../..", &["h"], ok("/a/../b?/../..", "h")),
         ] {
             assert_eq!(vetted(version, method, target, hosts), expected, "{version:?} {method} {target} {hosts:?}");
         }
