@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use portcullis_tests::{Answer, Backend, Latch, Portcullis, Received, Server, eventually, free_port};
 
-const LOGIN: &str = "[auth]\nlogin_paths = [\"/login\"]\nsuccess_statuses = [200]\n[policy.ban]\nenabled = false\n";
+const LOGIN: &str =
+    "[auth]\nprotect = [\"/\"]\nlogin_paths = [\"/login\"]\nsuccess_statuses = [200]\n[policy.ban]\nenabled = false\n";
 
 /// A service that knows one secret, by form or by Basic credentials (`abc:right`).
 fn service() -> Backend {
@@ -41,7 +42,11 @@ fn rule_2_behind_a_trusted_proxy_the_ban_hits_the_real_client() {
 fn rule_2_an_entry_that_makes_no_sense_ends_the_walk_at_the_last_trusted_hop() {
     let server = Portcullis::new().start();
     for _ in 0..4 {
-        assert_eq!(server.get("/x").from("203.0.113.7, nonsense, 127.0.0.9").send().status, 404, "a proxy is never banned");
+        assert_eq!(
+            server.get("/x").from("203.0.113.7, nonsense, 127.0.0.9").send().status,
+            404,
+            "a proxy is never banned"
+        );
     }
     server.logged("GET /x 404");
     assert!(server.log_with("GET /x 404").iter().all(|line| line.ends_with("(127.0.0.9)")), "{:?}", server.log());
@@ -50,8 +55,7 @@ fn rule_2_an_entry_that_makes_no_sense_ends_the_walk_at_the_last_trusted_hop() {
 #[test]
 fn rule_2_from_anyone_else_the_header_changes_nothing_and_one_warning_says_so() {
     let server = Portcullis::with_config("[source]\ntrusted_proxies = []\n").start();
-    let statuses: Vec<_> =
-        (1..=4).map(|n| server.get("/x").from(&format!("203.0.113.{n}")).send().status).collect();
+    let statuses: Vec<_> = (1..=4).map(|n| server.get("/x").from(&format!("203.0.113.{n}")).send().status).collect();
     assert_eq!(statuses, [404, 404, 423, 423]);
     server.logged("Visitor (127.0.0.1) banned.");
     let stopped = server.stop();
@@ -91,9 +95,15 @@ fn rule_6_no_answer_and_answers_that_say_nothing_are_no_attempts() {
     });
     let config = "[upstream]\nurl = \"{URL}\"\nresponse_timeout = \"1s\"\n".replace("{URL}", &backend.url());
     let server = Portcullis::with_config(&config).start();
-    for (path, status) in
-        [("/hangs-up", 502), ("/nonsense", 502), ("/late", 504), ("/500", 500), ("/503", 503), ("/404", 404), ("/429", 429)]
-    {
+    for (path, status) in [
+        ("/hangs-up", 502),
+        ("/nonsense", 502),
+        ("/late", 504),
+        ("/500", 500),
+        ("/503", 503),
+        ("/404", 404),
+        ("/429", 429),
+    ] {
         let reply = server.get(path).from("203.0.113.7").basic("abc", "x").send();
         assert_eq!(reply.status, status, "{path}");
     }
@@ -125,8 +135,18 @@ fn rule_7_a_login_path_is_one_however_it_is_spelt() {
     let backend = service();
     let server = in_front_of(&backend);
     let spellings = [
-        "/login", "//login", "/%6Cogin", "/%6cogin", "/x/../login", "/./login", "/login/", "/login;x=1", "/x/%2e%2e/login",
-        "///x/..//login", "/login?x=1", "/;x/login",
+        "/login",
+        "//login",
+        "/%6Cogin",
+        "/%6cogin",
+        "/x/../login",
+        "/./login",
+        "/login/",
+        "/login;x=1",
+        "/x/%2e%2e/login",
+        "///x/..//login",
+        "/login?x=1",
+        "/;x/login",
     ];
     for (n, path) in spellings.into_iter().enumerate() {
         let form = format!("username=id-{n}&password=wrong");
@@ -164,6 +184,8 @@ fn rule_7_a_login_body_that_could_hide_an_id_never_reaches_the_service() {
         ("two ids, one encoded", login().form("username=abc&user%6Eame=def&password=x"), 400),
         ("two ids in JSON", json(r#"{"username":"abc","username":"def","password":"x"}"#), 400),
         ("an id and Basic credentials", login().form(form).basic("def", "x"), 400),
+        ("an id in the query", server.post("/login?username=def").form(form), 400),
+        ("an id in the query, encoded", server.post("/login?user%6Eame=def").form(form), 400),
         ("no id", login().form("password=x"), 400),
         ("no form", login().form(""), 400),
         ("half a JSON", json(r#"{"username":"abc""#), 400),
@@ -207,12 +229,45 @@ fn rule_8_the_service_still_checks_a_verified_pair_and_its_401_ends_it() {
     assert_eq!((owner.send().status, owner.send().status), (200, 200));
     assert_eq!(backend.received().len(), 2);
     knows.store(false, Ordering::SeqCst);
-    assert_eq!(owner.send().status, 401, "verified, so no attempt, and it is verified no longer");
-    assert_eq!(owner.send().status, 401, "an attempt");
+    assert_eq!(owner.send().status, 401, "a failed attempt, and it is verified no longer");
     assert_eq!(owner.send().status, 429);
     let stopped = server.stop();
     let counted = (stopped.total("attempts_succeeded"), stopped.total("verified"), stopped.total("attempts_failed"));
     assert_eq!(counted, (1, 2, 1));
+}
+
+#[test]
+fn rule_6_a_public_page_makes_no_guess_right() {
+    let backend = Backend::start(|request: &Received| {
+        Answer::status(if request.target.starts_with("/public") { 200 } else { 401 })
+    });
+    let config = "[auth]\nprotect = [\"/private\"]\nlogin_paths = [\"/login\"]\nsuccess_statuses = [303]\n[policy.wait]\nenabled = false\n";
+    let server = Portcullis::with_config(config).upstream(&backend.url()).start();
+    let from = |request: portcullis_tests::Request| request.from("203.0.113.7");
+    for n in 0..5 {
+        let guess = format!("guess-{n}");
+        assert_eq!(from(server.get("/public")).basic("victim", &guess).send().status, 200);
+        let form = format!("username=victim&password={guess}");
+        let status = if n % 2 == 0 {
+            from(server.post("/login")).form(&form).send().status
+        } else {
+            from(server.get("/private")).basic("victim", &guess).send().status
+        };
+        assert_eq!(status, 401);
+    }
+    assert_eq!(from(server.get("/public")).send().status, 423, "five failures in a row, whatever a public page said");
+    assert_eq!(server.stop().total("attempts_succeeded"), 0);
+}
+
+#[test]
+fn rule_14_a_scanner_that_sends_and_hangs_up_is_judged_all_the_same() {
+    let backend = Backend::start(|_| Answer::status(404));
+    let server = Portcullis::new().upstream(&backend.url()).start();
+    for _ in 0..2 {
+        server.get("/.env").from("203.0.113.7").start().hang_up();
+    }
+    server.logged("Visitor (203.0.113.7) banned.");
+    assert_eq!(server.get("/").from("203.0.113.7").send().status, 423);
 }
 
 #[test]

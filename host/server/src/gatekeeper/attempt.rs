@@ -14,7 +14,7 @@ use portcullis_domain::{Admission, ClientId, Finished, Gate, Judged, Outcome, Pa
 use super::{
     Answer, Authentication, FileAuthentication, Forwarded, Front, Post, Refused, UpstreamAuthentication, Visit,
 };
-use crate::auth::{FormFields, LOGIN_BODY_BYTES_MAX, Presented, Secret, read_login};
+use crate::auth::{FormFields, LOGIN_BODY_BYTES_MAX, Presented, Secret, query_names_login, read_login};
 use crate::http::{Body, CollectError, Connection, Reply, Status, read_bounded, resend};
 use crate::log::{FailedLogin, Line};
 
@@ -226,11 +226,15 @@ impl Post {
             // Whose attempt would it be?
             (Presented::Basic(_), true) => Err(refuse("two ids")),
             (Presented::Nothing | Presented::NotBasic, true) => {
+                let fields = FormFields { id: &by_upstream.id_field, secret: &by_upstream.secret_field };
+                if query_names_login(request.uri().query(), fields) {
+                    // Many a service takes the query's word before the body's.
+                    return Err(refuse("login in query"));
+                }
                 let (mut parts, body) = request.into_parts();
                 let bytes = read_bounded(body, LOGIN_BODY_BYTES_MAX, front.login_body_time)
                     .await
                     .map_err(|error| Box::new(body_reply(error, visit)))?;
-                let fields = FormFields { id: &by_upstream.id_field, secret: &by_upstream.secret_field };
                 let login = read_login(&parts.headers, &bytes, fields).map_err(|error| match error.status() {
                     415 => own_reply(Status::UnsupportedMediaType, visit),
                     413 => own_reply(Status::ContentTooLarge, visit),
