@@ -7,19 +7,19 @@ use portcullis_runtime::{Runtime, RuntimeConfig, Silent};
 
 use super::{CheckArgs, Failed};
 use crate::auth::ProcessKey;
-use crate::config::{Config, Mode, Overrides, SettingValue};
-use crate::setup::{Setup, Workshop};
+use crate::config::{Config, Mode, Overrides, SettingValue, printable};
+use crate::setup::{Setup, Workshop, workers};
 
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
     let config = Config::load(args.config.as_deref(), &Overrides::default())?;
     let runtime_config = RuntimeConfig { cache: config.plugins.cache.clone() };
     let (runtime, notices) = Runtime::new(&runtime_config).map_err(anyhow::Error::from)?;
     let key = ProcessKey::generate().map_err(anyhow::Error::from)?;
-    let workshop = Workshop { runtime, reporter: Arc::new(Silent), key };
+    let workshop = Workshop { runtime, reporter: Arc::new(Silent), key, workers: workers(&config) };
     let name = args.config.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
     let setup = Setup::prepare(config, &name, &workshop, None)?;
     for warning in notices.iter().map(ToString::to_string).chain(setup.warnings.iter().cloned()) {
-        eprintln!("portcullis: warning: {warning}");
+        eprintln!("portcullis: warning: {}", printable(&warning));
     }
     print!("{}", summary(&setup));
     Ok(())
@@ -29,7 +29,7 @@ fn summary(setup: &Setup) -> String {
     let config = &setup.config;
     let mut text = String::new();
     let mut row = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<14} {value}");
+        let _ = writeln!(text, "{name:<14} {}", printable(&value));
     };
     let addresses: Vec<_> = config.listen.address.iter().map(ToString::to_string).collect();
     row("listens on", addresses.join(", "));

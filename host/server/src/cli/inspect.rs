@@ -7,10 +7,11 @@ use portcullis_runtime::{Plugin, Runtime, RuntimeConfig, SettingSpec, SettingVal
 use serde_json::json;
 
 use super::{Failed, InspectArgs};
+use crate::config::printable;
 use crate::setup::{bundled_kind, read_plugin};
 
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
-    let no = |why: String| Failed::No(format!("{}: {why}", args.plugin));
+    let no = |why: String| Failed::No(format!("{}: {}", args.plugin, printable(&why)));
     let (runtime, _) = Runtime::new(&RuntimeConfig::default()).map_err(anyhow::Error::from)?;
     let loaded = match bundled_kind(&args.plugin) {
         Some(kind) => runtime.bundle(kind),
@@ -68,9 +69,7 @@ fn as_text(plugin: &Plugin) -> String {
     let imports = if plugin.imports().is_empty() { "none".to_owned() } else { plugin.imports().join(", ") };
     let mut text = String::new();
     let mut row = |name: &str, value: &str| {
-        // A plugin's words can be anything: control characters don't reach the terminal.
-        let value: String = value.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-        let _ = writeln!(text, "{name:<14}{value}");
+        let _ = writeln!(text, "{name:<14}{}", printable(value));
     };
     row("name", &description.name);
     row("version", &description.version);

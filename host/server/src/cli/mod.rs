@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{ConfigError, Override, Overrides};
+use crate::config::{ConfigError, Override, Overrides, printable};
 
 /// It ran, and the answer is no.
 const EXIT_NO: u8 = 1;
@@ -125,7 +125,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {
             for line in failed.to_string().lines() {
-                eprintln!("portcullis: {line}");
+                eprintln!("portcullis: {}", printable(line));
             }
             failed.exit_code()
         }

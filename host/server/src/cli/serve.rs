@@ -13,13 +13,13 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::{Failed, ServeArgs, overrides};
 use crate::auth::{Fingerprints, HashPool, ProcessKey};
 use crate::clock::HostClock;
-use crate::config::Config;
+use crate::config::{Config, Overrides};
 use crate::counters::Counters;
 use crate::gatekeeper::Gatekeeper;
 use crate::http::{self, Handle, ServeOptions};
 use crate::log::{Log, Target};
 use crate::setup::{LogReporter, Setup, Workshop, http_options, workers};
-use crate::swap::{SwapThread, Swapper};
+use crate::swap::{Stamps, SwapThread, Swapper};
 
 /// How often expired entries are dropped.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -30,17 +30,21 @@ const ADMIN_SLOTS: usize = 1;
 
 pub(super) fn serve(args: ServeArgs) -> Result<(), Failed> {
     let overrides = overrides(&args)?;
+    // Before anything is read: what changes while the server comes up is noticed.
+    let mut seen = Stamps::default();
+    seen.take(&args.config);
     let config = Config::load(args.config.as_deref(), &overrides)?;
+    seen.take(config.files());
     let log = Log::start(config.log.level, config.log.format, Target::of(config.log.file.as_deref()))
         .map_err(|error| Failed::Usage(error.to_string()))?;
     tracing_subscriber::registry().with(log.layer()).try_init().context("can't log")?;
-    let ran = run(args, overrides, config, &log);
+    let ran = run(args, overrides, config, seen, &log);
     // Whatever happened, the log has it before the process ends.
     let _ends_anyway = log.flush();
     ran
 }
 
-fn run(args: ServeArgs, overrides: crate::config::Overrides, config: Config, log: &Log) -> Result<(), Failed> {
+fn run(args: ServeArgs, overrides: Overrides, config: Config, seen: Stamps, log: &Log) -> Result<(), Failed> {
     let workshop = workshop(&config, log)?;
     let name = args.config.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
     let setup = Setup::prepare(config, &name, &workshop, None)?;
@@ -50,13 +54,15 @@ fn run(args: ServeArgs, overrides: crate::config::Overrides, config: Config, log
     let counters = Arc::new(Counters::default());
     let gatekeeper = gatekeeper(&setup, &workshop, log, &counters)?;
     let drain_timeout = setup.config.listen.drain_timeout;
-    let options = serve_options(&setup);
+    let options = serve_options(&setup, workshop.workers);
     // Signals are taken before anyone can connect: one that comes early isn't lost.
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build().context("can't start")?;
     let mut signals = waiting.block_on(async { Signals::new() }).context("can't take signals")?;
     let handle = http::serve(options, Arc::new(gatekeeper.clone())).map_err(anyhow::Error::from)?;
     announce(&handle, &setup);
-    let swapper = Swapper { config_file: args.config, overrides, workshop, setup, gatekeeper, log: log.clone() };
+    let started = setup.config.clone();
+    let (config_file, log_too) = (args.config, log.clone());
+    let swapper = Swapper { config_file, overrides, workshop, setup, started, seen, gatekeeper, log: log_too };
     let gate = Arc::clone(swapper.gatekeeper.gate());
     let swapping = SwapThread::start(swapper).context("can't watch the configuration")?;
     waiting.block_on(signals.until_ended(&gate, &swapping, log));
@@ -84,7 +90,7 @@ fn workshop(config: &Config, log: &Log) -> Result<Workshop, Failed> {
         tracing::warn!("{notice}");
     }
     let key = ProcessKey::generate().map_err(anyhow::Error::from)?;
-    Ok(Workshop { runtime, reporter: Arc::new(LogReporter::new(log.clone())), key })
+    Ok(Workshop { runtime, reporter: Arc::new(LogReporter::new(log.clone())), key, workers: workers(config) })
 }
 
 fn gatekeeper(setup: &Setup, workshop: &Workshop, log: &Log, counters: &Arc<Counters>) -> Result<Gatekeeper, Failed> {
@@ -97,10 +103,10 @@ fn gatekeeper(setup: &Setup, workshop: &Workshop, log: &Log, counters: &Arc<Coun
     Ok(Gatekeeper::new(Arc::new(gate), setup.front(), hashing, fingerprints, log.clone(), Arc::clone(counters)))
 }
 
-fn serve_options(setup: &Setup) -> ServeOptions {
+fn serve_options(setup: &Setup, workers: usize) -> ServeOptions {
     let listen = &setup.config.listen;
-    let mut options = ServeOptions::new(listen.address.clone(), http_options(&setup.config));
-    options.workers = workers(&setup.config);
+    let mut options = ServeOptions::new(listen.address.clone(), http_options(&setup.config, workers));
+    options.workers = workers;
     // What is reserved is the admin's; everyone else shares the rest.
     let _admin = options.cap.reserve(ADMIN_SLOTS);
     options
@@ -108,16 +114,7 @@ fn serve_options(setup: &Setup) -> ServeOptions {
 
 fn announce(handle: &Handle, setup: &Setup) {
     for policy in &setup.policies {
-        let plugin = policy.judge.primary().plugin();
-        let description = plugin.description();
-        tracing::info!(
-            "policy {}: {} {} from {} ({})",
-            policy.config.name,
-            description.name,
-            description.version,
-            plugin.origin(),
-            &plugin.digest_hex()[..12]
-        );
+        policy.announce("runs");
     }
     for address in handle.addresses() {
         tracing::info!("listening on {address}");

@@ -63,6 +63,20 @@ pub enum Cause {
         /// Why not, and what to do.
         why: String,
     },
+    /// What a plugin says, or what was found in it.
+    #[error("{}", printable(why))]
+    Plugin {
+        /// Possibly in its own words.
+        why: String,
+    },
+}
+
+/// What can be shown on a terminal: a plugin's words can be anything, and
+/// neither move the cursor nor begin a line that looks like ours.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let harmless = |c: char| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}');
+    text.chars().map(|c| if harmless(c) { c } else { '\u{fffd}' }).collect()
 }
 
 fn near(nearest: Option<&str>) -> String {
@@ -89,29 +103,53 @@ pub struct Mistakes {
     pub list: Vec<Mistake>,
 }
 
+/// One line about a mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Ours and the operator's words.
+    pub ours: String,
+    /// A plugin's words, which a text log has to encode (rule 28).
+    pub plugins: Option<String>,
+}
+
+impl Mistakes {
+    /// Line by line, a plugin's words apart from ours.
+    #[must_use]
+    pub fn told(&self) -> Vec<Told> {
+        let line = |mistake: &Mistake| {
+            let place = self.place(mistake);
+            if let Cause::Plugin { why } = &mistake.cause {
+                return Told { ours: place.trim_end_matches([':', ' ']).to_owned(), plugins: Some(why.clone()) };
+            }
+            Told { ours: format!("{place}{}", mistake.cause), plugins: None }
+        };
+        let more = self.more().map(|ours| Told { ours, plugins: None });
+        self.list.iter().take(MISTAKES_SHOWN_MAX).map(line).chain(more).collect()
+    }
+
+    fn more(&self) -> Option<String> {
+        let hidden = self.list.len().saturating_sub(MISTAKES_SHOWN_MAX);
+        (hidden > 0).then(|| format!("… and {hidden} more"))
+    }
+
+    /// File, line and key, each with a colon and a space behind it.
+    fn place(&self, mistake: &Mistake) -> String {
+        let place = match &mistake.place {
+            Place::Line { line, column: Some(column) } => format!("{}:{line}:{column}: ", self.file),
+            Place::Line { line, column: None } => format!("{}:{line}: ", self.file),
+            Place::Option(option) => format!("{option}: "),
+            Place::Nowhere if self.file.is_empty() => String::new(),
+            Place::Nowhere => format!("{}: ", self.file),
+        };
+        if mistake.key.is_empty() { place } else { format!("{place}{}: ", mistake.key) }
+    }
+}
+
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.list.iter().take(MISTAKES_SHOWN_MAX).enumerate() {
-            if index > 0 {
-                f.write_str("\n")?;
-            }
-            match &mistake.place {
-                Place::Line { line, column: Some(column) } => write!(f, "{}:{line}:{column}: ", self.file)?,
-                Place::Line { line, column: None } => write!(f, "{}:{line}: ", self.file)?,
-                Place::Option(option) => write!(f, "{option}: ")?,
-                Place::Nowhere if self.file.is_empty() => {}
-                Place::Nowhere => write!(f, "{}: ", self.file)?,
-            }
-            if !mistake.key.is_empty() {
-                write!(f, "{}: ", mistake.key)?;
-            }
-            mistake.cause.fmt(f)?;
-        }
-        let hidden = self.list.len().saturating_sub(MISTAKES_SHOWN_MAX);
-        if hidden > 0 {
-            write!(f, "\n… and {hidden} more")?;
-        }
-        Ok(())
+        let line = |mistake: &Mistake| format!("{}{}", self.place(mistake), mistake.cause);
+        let lines: Vec<_> = self.list.iter().take(MISTAKES_SHOWN_MAX).map(line).chain(self.more()).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 

@@ -29,7 +29,7 @@ use crate::log::{Format, Level};
 
 pub use check::{Override, Overrides};
 pub use keys::{KEYS, Key};
-pub use mistake::{Cause, ConfigError, Mistake, Mistakes, Place};
+pub use mistake::{Cause, ConfigError, Mistake, Mistakes, Place, Told, printable};
 pub use policy::{OnFailure, PluginLimits, PluginSource, PolicyConfig};
 pub use restart::restart_required;
 pub use setting::{Line, Setting, SettingValue};

@@ -8,7 +8,7 @@ mod plugins;
 mod reports;
 mod settings;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -16,7 +16,7 @@ use portcullis_domain::{Policy, Ruleset, Store};
 use portcullis_runtime::{PolicyJudge, Reporter, Runtime};
 
 use crate::auth::{Credentials, FileError, FileWarning, LoginPaths, ProcessKey, Protected};
-use crate::config::{Auth, Config, Mistakes, Mode, PluginSource};
+use crate::config::{Auth, Config, Mistakes, Mode};
 use crate::gatekeeper::{Authentication, FileAuthentication, Front, UpstreamAuthentication};
 use crate::http::{HttpOptions, Upstream, UpstreamUrlError};
 
@@ -32,6 +32,9 @@ pub struct Workshop {
     pub reporter: Arc<dyn Reporter>,
     /// Keys what is derived from secrets.
     pub key: ProcessKey,
+    /// Threads that serve connections: those that run, whatever a later
+    /// configuration says.
+    pub workers: usize,
 }
 
 /// A configuration, loaded and tried, ready to be put in force.
@@ -80,7 +83,7 @@ impl Setup {
             Mode::File => Some(credentials(&config.auth, workshop, before, &mut warnings)?),
             Mode::Upstream => None,
         };
-        let upstream = upstream(&config, before)?;
+        let upstream = upstream(&config, workshop, before)?;
         let realm = &config.auth.realm;
         let challenge = HeaderValue::from_str(&format!("Basic realm=\"{realm}\", charset=\"UTF-8\""))
             .map_err(|_| SetupError::Realm)?;
@@ -139,16 +142,6 @@ impl Setup {
         }
     }
 
-    /// The files that it was made from, besides the configuration itself.
-    #[must_use]
-    pub fn files(&self) -> Vec<PathBuf> {
-        let plugins = self.config.policies.iter().filter_map(|policy| match &policy.plugin {
-            PluginSource::File(path) => Some(path.clone()),
-            PluginSource::Bundle(_) => None,
-        });
-        plugins.chain(self.config.auth.file.clone()).collect()
-    }
-
     /// The judges of its policies, for their counters.
     pub fn judges(&self) -> impl Iterator<Item = &Arc<PolicyJudge>> {
         self.policies.iter().map(|policy| &policy.judge)
@@ -162,9 +155,10 @@ pub fn workers(config: &Config) -> usize {
     config.listen.workers.map_or_else(cores, usize::from)
 }
 
-/// The transport's bounds as configured.
+/// The transport's bounds as configured, with so many workers to share
+/// connections to the upstream.
 #[must_use]
-pub fn http_options(config: &Config) -> HttpOptions {
+pub fn http_options(config: &Config, workers: usize) -> HttpOptions {
     let (listen, defaults) = (&config.listen, HttpOptions::default());
     let upstream = config.upstream.as_ref();
     HttpOptions {
@@ -175,7 +169,7 @@ pub fn http_options(config: &Config) -> HttpOptions {
         connect_timeout: upstream.map_or(defaults.connect_timeout, |upstream| upstream.connect_timeout),
         response_head_timeout: upstream.map_or(defaults.response_head_timeout, |upstream| upstream.response_timeout),
         upstream_connections: upstream
-            .map_or(defaults.upstream_connections, |upstream| upstream.max_connections.div_ceil(workers(config))),
+            .map_or(defaults.upstream_connections, |upstream| upstream.max_connections.div_ceil(workers.max(1))),
         ..defaults
     }
 }
@@ -197,15 +191,21 @@ fn credentials(
 }
 
 /// The upstream, or that of before if nothing about it has changed: then its
-/// connections and tunnels go on.
-fn upstream(config: &Config, before: Option<&Setup>) -> Result<Option<Arc<Upstream>>, UpstreamUrlError> {
+/// connections go on. Nothing else in the configuration has a say in it.
+fn upstream(
+    config: &Config,
+    workshop: &Workshop,
+    before: Option<&Setup>,
+) -> Result<Option<Arc<Upstream>>, UpstreamUrlError> {
     let Some(wanted) = &config.upstream else { return Ok(None) };
     if let Some(before) = before
         && before.config.upstream.as_ref() == Some(wanted)
-        && http_options(&before.config) == http_options(config)
     {
         return Ok(before.upstream.clone());
     }
     let url = format!("http://{}{}", wanted.url.authority(), wanted.url.prefix());
-    Upstream::new(&url, &http_options(config)).map(|upstream| Some(Arc::new(upstream)))
+    Upstream::new(&url, &http_options(config, workshop.workers)).map(|upstream| Some(Arc::new(upstream)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_domain::Kind;
-use portcullis_runtime::{Configured, Limits, OnFailure, PLUGIN_BYTES_MAX, Plugin, PolicyJudge};
+use portcullis_runtime::{Configured, Limits, LoadError, OnFailure, PLUGIN_BYTES_MAX, Plugin, PolicyJudge};
+use sha2::{Digest as _, Sha256};
 
 use super::{Workshop, settings};
-use crate::config::{Config, Mistake, OnFailure as Wanted, PluginLimits, PluginSource, PolicyConfig, Setting};
+use crate::config::{Cause, Config, Mistake, OnFailure as Wanted, PluginLimits, PluginSource, PolicyConfig, Setting};
 
 /// A policy whose plugin is loaded and has taken its settings.
 #[derive(Clone)]
@@ -21,6 +22,23 @@ pub struct LoadedPolicy {
     pub judge: Arc<PolicyJudge>,
     /// What stands in when the plugin fails; part of what makes a policy the same.
     fallback: Fallback,
+}
+
+impl LoadedPolicy {
+    /// Tells the log what runs. What a plugin says of itself goes into fields,
+    /// where it is encoded (rule 28).
+    pub fn announce(&self, verb: &str) {
+        let plugin = self.judge.primary().plugin();
+        let description = plugin.description();
+        tracing::info!(
+            plugin = description.name,
+            version = description.version,
+            "policy {} {verb} {} ({})",
+            self.config.name,
+            plugin.origin(),
+            &plugin.digest_hex()[..12]
+        );
+    }
 }
 
 /// What becomes of `on_failure` among the other policies (rule 21).
@@ -39,7 +57,7 @@ pub(super) fn load(
     workshop: &Workshop,
     before: &[LoadedPolicy],
 ) -> Result<Vec<LoadedPolicy>, Vec<Mistake>> {
-    let mut shelf = Shelf { workshop, loaded: HashMap::new() };
+    let mut shelf = Shelf { workshop, before, loaded: HashMap::new() };
     let mut policies = Vec::new();
     let mut mistakes = Vec::new();
     for wanted in &config.policies {
@@ -58,9 +76,7 @@ fn load_one(
     shelf: &mut Shelf<'_>,
     before: Option<&LoadedPolicy>,
 ) -> Result<LoadedPolicy, Vec<Mistake>> {
-    let plugin = shelf
-        .plugin(&wanted.plugin)
-        .map_err(|why| vec![settings::whole(wanted, "plugin", format!("{}: {why}", shown(&wanted.plugin)))])?;
+    let plugin = shelf.plugin(&wanted.plugin).map_err(|cause| vec![settings::whole(wanted, "plugin", cause)])?;
     if let Some(before) = before
         && before.config == *wanted
         && before.fallback == fallback
@@ -73,7 +89,7 @@ fn load_one(
     // Tried even where it isn't used: settings that nobody looks at are wrong unnoticed.
     let stand_in = match shelf.plugin(&PluginSource::Bundle(wanted.kind)) {
         Ok(bundled) => configure(&bundled, wanted, "fallback_settings", &wanted.fallback_settings, &limits),
-        Err(why) => Err(vec![settings::whole(wanted, "plugin", format!("the bundle's own plugin: {why}"))]),
+        Err(cause) => Err(vec![settings::whole(wanted, "plugin", cause)]),
     };
     let (primary, stand_in) = match (primary, stand_in) {
         (Ok(primary), Ok(stand_in)) => (primary, stand_in),
@@ -88,7 +104,7 @@ fn load_one(
         Fallback::Allow => OnFailure::Allow,
     };
     let judge = PolicyJudge::new(&wanted.name, primary, on_failure, Arc::clone(&shelf.workshop.reporter))
-        .map_err(|error| vec![settings::whole(wanted, "on_failure", error.to_string())])?;
+        .map_err(|error| vec![settings::whole(wanted, "on_failure", settings::ours(error))])?;
     Ok(LoadedPolicy { config: wanted.clone(), judge: Arc::new(judge), fallback })
 }
 
@@ -130,26 +146,53 @@ fn limits(wanted: &PluginLimits) -> Limits {
 
 /// Plugins that have been loaded for this setup: a file that two policies name
 /// is read once.
-struct Shelf<'w> {
-    workshop: &'w Workshop,
-    loaded: HashMap<String, Result<Arc<Plugin>, String>>,
+struct Shelf<'a> {
+    workshop: &'a Workshop,
+    before: &'a [LoadedPolicy],
+    loaded: HashMap<String, Result<Arc<Plugin>, Cause>>,
 }
 
 impl Shelf<'_> {
-    fn plugin(&mut self, source: &PluginSource) -> Result<Arc<Plugin>, String> {
+    fn plugin(&mut self, source: &PluginSource) -> Result<Arc<Plugin>, Cause> {
         let name = shown(source);
         if let Some(known) = self.loaded.get(&name) {
             return known.clone();
         }
-        let runtime = &self.workshop.runtime;
         let loaded = match source {
-            PluginSource::Bundle(kind) => runtime.bundle(*kind).map_err(|error| error.to_string()),
-            PluginSource::File(path) => {
-                read(path).and_then(|bytes| runtime.load(&bytes, &name).map_err(|error| error.to_string()))
-            }
+            PluginSource::Bundle(kind) => self.workshop.runtime.bundle(*kind).map_err(|error| cause(&name, &error)),
+            PluginSource::File(path) => self.file(path, &name),
         };
         self.loaded.insert(name, loaded.clone());
         loaded
+    }
+
+    /// Compiling takes long and reading doesn't: the same bytes are the same plugin.
+    fn file(&self, path: &Path, name: &str) -> Result<Arc<Plugin>, Cause> {
+        let bytes = read(path).map_err(|why| settings::ours(format!("{name}: {why}")))?;
+        let digest: [u8; 32] = Sha256::digest(&bytes).into();
+        let mut known = self.before.iter().map(|policy| policy.judge.primary().plugin());
+        // Under another name it would go by the old one in messages.
+        if let Some(known) = known.find(|known| *known.digest() == digest && known.origin() == name) {
+            return Ok(Arc::clone(known));
+        }
+        self.workshop.runtime.load(&bytes, name).map_err(|error| cause(name, &error))
+    }
+}
+
+/// Whether it's in words that a plugin can have chosen.
+fn cause(name: &str, error: &LoadError) -> Cause {
+    let why = format!("{name}: {error}");
+    match error {
+        LoadError::TooLarge { .. } | LoadError::NotWasm | LoadError::Truncated { .. } | LoadError::CoreModule => {
+            settings::ours(why)
+        }
+        LoadError::Malformed { .. }
+        | LoadError::NoPolicy { .. }
+        | LoadError::Version { .. }
+        | LoadError::Import { .. }
+        | LoadError::Interface { .. }
+        | LoadError::Describe(_)
+        | LoadError::Description { .. } => Cause::Plugin { why },
     }
 }
 

@@ -92,6 +92,11 @@ impl Reporter for LogReporter {
                     period.as_secs()
                 );
             }
+            Report::Spared { source, .. } => tracing::warn!(
+                %source,
+                "policy {policy}: its plugin keeps failing for one source and isn't called for that one for a while \
+                 (on_failure holds)"
+            ),
             Report::TriedAgain => tracing::warn!("policy {policy}: its plugin is tried again"),
             Report::Trusted => tracing::info!("policy {policy}: its plugin works again"),
             _ => {}

@@ -35,21 +35,30 @@ pub(super) fn mistakes(
 ) -> Vec<Mistake> {
     let problems = match error {
         ConfigureError::Settings(problems) => problems,
-        ConfigureError::Kind { .. } => return vec![whole(policy, "plugin", error.to_string())],
-        ConfigureError::Limits(_) => return vec![whole(policy, "limits", error.to_string())],
-        ConfigureError::Failed(_) => return vec![whole(policy, "plugin", error.to_string())],
+        ConfigureError::Kind { .. } => return vec![whole(policy, "plugin", ours(error))],
+        ConfigureError::Limits(_) => return vec![whole(policy, "limits", ours(error))],
+        ConfigureError::Failed(_) => {
+            return vec![whole(policy, "plugin", Cause::Plugin { why: error.to_string() })];
+        }
     };
     let mistake = |problem: SettingProblem| {
         let name = problem.name();
-        let line = settings.iter().find(|setting| setting.name == name).map(|setting| setting.line.0);
-        let place = line.map_or(Place::Nowhere, |line| Place::Line { line, column: None });
-        let key = format!("policy.{}.{table}.{name}", policy.name);
+        // A name that the operator didn't write is the plugin's.
+        let written = settings.iter().find(|setting| setting.name == name);
+        let place = written.map_or(Place::Nowhere, |setting| Place::Line { line: setting.line.0, column: None });
+        let mut key = format!("policy.{}.{table}", policy.name);
+        if written.is_some() {
+            key = format!("{key}.{name}");
+        }
         let cause = match &problem {
-            SettingProblem::Unknown { .. } => Cause::UnknownKey { nearest: nearest(name, known).map(str::to_owned) },
-            SettingProblem::Missing { .. }
-            | SettingProblem::Type { .. }
-            | SettingProblem::NotFinite { .. }
-            | SettingProblem::Refused { .. } => Cause::Conflict { why: problem.to_string() },
+            SettingProblem::Unknown { .. } => {
+                let nearest = nearest(name, known).map(str::to_owned);
+                Cause::Plugin { why: Cause::UnknownKey { nearest }.to_string() }
+            }
+            SettingProblem::Missing { .. } | SettingProblem::Refused { .. } => {
+                Cause::Plugin { why: problem.to_string() }
+            }
+            SettingProblem::Type { .. } | SettingProblem::NotFinite { .. } => ours(&problem),
         };
         Mistake { place, key, cause }
     };
@@ -57,8 +66,13 @@ pub(super) fn mistakes(
 }
 
 /// A mistake about the policy as a whole.
-pub(super) fn whole(policy: &PolicyConfig, key: &str, why: String) -> Mistake {
-    Mistake { place: Place::Nowhere, key: format!("policy.{}.{key}", policy.name), cause: Cause::Conflict { why } }
+pub(super) fn whole(policy: &PolicyConfig, key: &str, cause: Cause) -> Mistake {
+    Mistake { place: Place::Nowhere, key: format!("policy.{}.{key}", policy.name), cause }
+}
+
+/// Words without any of the plugin's among them.
+pub(super) fn ours(why: impl ToString) -> Cause {
+    Cause::Conflict { why: why.to_string() }
 }
 
 fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
