@@ -55,6 +55,61 @@ fn requests_share_a_connection_and_reach_the_upstream_as_http_1_1() {
 }
 
 #[test]
+fn a_cookie_in_pieces_reaches_the_upstream_whole() {
+    let backend = Backend::echo();
+    let world = World::new(&backend.url, HttpOptions::default());
+    run(async {
+        let (mut sender, _connection) = connect(&world).await;
+        let mut crumbs = request("/", b"");
+        for crumb in ["a=1", "b=2", "c=3"] {
+            crumbs.headers_mut().append("cookie", crumb.parse().unwrap());
+        }
+        let seen = sender.send_request(crumbs).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&seen).contains("\r\ncookie: a=1; b=2; c=3\r\n"), "{seen:?}");
+    });
+}
+
+#[test]
+fn a_large_body_comes_and_goes_whole() {
+    let backend = Backend::new(|_, mut wire| {
+        while let Some(request) = wire.try_read_message() {
+            wire.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", request.body.len()));
+            wire.send(request.body);
+        }
+    });
+    let world = World::new(&backend.url, HttpOptions::default());
+    let large: &'static [u8] =
+        (0..3_000_000_u32).map(|at| at.to_le_bytes()[(at % 3) as usize]).collect::<Vec<_>>().leak();
+    run(async {
+        let (mut sender, _connection) = connect(&world).await;
+        let reply = sender.send_request(request("/", large)).await.unwrap();
+        assert_eq!(reply.headers()["content-length"], "3000000");
+        assert!(reply.into_body().collect().await.unwrap().to_bytes() == large);
+    });
+}
+
+/// The windows as they are announced: 256 KiB for a connection, 64 KiB for a stream.
+#[test]
+fn a_client_may_send_little_ahead_of_being_read() {
+    let backend = Backend::echo();
+    let world = World::new(&backend.url, HttpOptions::default());
+    let mut client = world.connect();
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    let (mut stream, mut connection) = (None, None);
+    while stream.is_none() || connection.is_none() {
+        let head = client.read_exact(9);
+        let payload = client.read_exact(usize::from(head[1]) << 8 | usize::from(head[2]));
+        let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+        match head[3] {
+            4 => stream = stream.or(payload.chunks(6).find(|pair| pair[..2] == [0, 4]).map(|pair| number(&pair[2..]))),
+            8 => connection = Some(65_535 + number(&payload)),
+            _ => {}
+        }
+    }
+    assert_eq!((stream, connection), (Some(64 * 1024), Some(256 * 1024)));
+}
+
+#[test]
 fn trailers_come_through() {
     let backend = Backend::new(|_, mut wire| {
         wire.read_message();
@@ -153,5 +208,46 @@ fn a_client_that_takes_nothing_of_its_streams_is_cut() {
         let _unread = sender.send_request(request("/", b"")).await.unwrap();
         // hyper goes on reading the socket, so that only the stream stands still.
         let _ = connection.await.unwrap();
+    });
+}
+
+#[test]
+fn a_stream_that_nobody_takes_is_cut_though_others_move() {
+    let (said, heard) = http_support::news();
+    let said = std::sync::Mutex::new(said);
+    let backend = Backend::new(move |_, mut wire| {
+        while let Some(request) = wire.try_read_message() {
+            if request.head.starts_with("GET /unread") {
+                wire.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n");
+                let chunk = vec![b'x'; 1 << 20];
+                while std::io::Write::write_all(&mut wire.stream, &chunk).is_ok() {}
+                said.lock().unwrap().send(()).unwrap();
+                return;
+            }
+            wire.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    // What would hit the other streams of a slow machine is set wide.
+    let wide = Duration::from_secs(1);
+    let options = HttpOptions {
+        idle_timeout: DEADLINE,
+        body_idle_timeout: wide,
+        response_idle_timeout: wide,
+        response_head_timeout: wide,
+        connect_timeout: wide,
+        ..hasty()
+    };
+    let world = World::new(&backend.url, options);
+    run(async {
+        let (mut sender, _connection) = connect(&world).await;
+        let unread = sender.send_request(request("/unread", b"")).await.unwrap();
+        let mut freed = false;
+        while !freed {
+            let reply = sender.send_request(request("/", b"")).await.unwrap();
+            assert_eq!(reply.into_body().collect().await.unwrap().to_bytes(), "ok");
+            freed = heard.try_recv().is_ok();
+        }
+        assert!(unread.into_body().collect().await.is_err(), "cut, and not ended");
+        assert_eq!(sender.send_request(request("/", b"")).await.unwrap().status(), 200);
     });
 }

@@ -120,6 +120,7 @@ fn connections_over_the_cap_are_503_and_a_reserved_place_stays_free() {
     assert_eq!(third.read_message().status(), 503);
     third.expect_closed();
     assert_eq!(*world.front.refusals.lock().unwrap(), [Refusal::TooManyConnections]);
+    assert_eq!(*world.front.refused.lock().unwrap(), [None]);
 
     serving.cap = admin_cap;
     serving.workers = 1;

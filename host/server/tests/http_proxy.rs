@@ -215,12 +215,32 @@ fn trailers_go_both_ways() {
     let world = World::new(&backend.url, defaults());
     let reply = world.ask(
         "POST /x HTTP/1.1\r\nHost: h\r\nTE: trailers\r\nConnection: te\r\nTrailer: x-up\r\n\
-         Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-up: 1\r\n\r\n",
+         Trailer: x-forwarded-for, x_forwarded_user, authorization, content-length\r\n\
+         Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nx-up: 1\r\nX-Forwarded-For: 1.1.1.1\r\n\
+         X_Forwarded_User: admin\r\nAuthorization: Basic x\r\nContent-Length: 5\r\n\r\n",
     );
     assert_eq!((reply.text().as_str(), reply.trailers.as_str()), ("ok", "x-sum: 2\r\n"));
     let request = heard.recv_timeout(DEADLINE).unwrap();
     assert_eq!((request.body.as_slice(), request.trailers.as_str()), (&b"hi"[..], "x-up: 1\r\n"));
     assert_eq!(request.header("te"), Some("trailers"));
+}
+
+#[test]
+fn trailers_of_which_nothing_may_go_on_are_none() {
+    let (said, heard) = news();
+    let said = Mutex::new(said);
+    let backend = Backend::new(move |_, mut wire| {
+        said.lock().unwrap().send(wire.read_message()).unwrap();
+        wire.send(OK);
+    });
+    let world = World::new(&backend.url, defaults());
+    let reply = world.ask(
+        "POST /x HTTP/1.1\r\nHost: h\r\nTrailer: host\r\nTransfer-Encoding: chunked\r\n\r\n\
+         2\r\nhi\r\n0\r\nHost: evil\r\n\r\n",
+    );
+    assert_eq!(reply.status(), 200);
+    let request = heard.recv_timeout(DEADLINE).unwrap();
+    assert_eq!((request.body.as_slice(), request.trailers.as_str()), (&b"hi"[..], ""));
 }
 
 #[test]

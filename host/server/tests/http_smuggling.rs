@@ -111,6 +111,23 @@ fn of_a_length_and_chunks_the_chunks_count_and_the_connection_ends() {
 }
 
 #[test]
+fn a_refusal_is_told_with_what_was_asked_for() {
+    let backend = Backend::echo();
+    let world = World::new(&backend.url, HttpOptions::default());
+    for (request, status, method, path) in [
+        ("GET /a?b HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", 400, "GET", "/a"),
+        ("PUT /a/..%2f../b HTTP/1.1\r\nHost: h\r\n\r\n", 400, "PUT", "/a/..%2f../b"),
+        ("GET http://u@h/x HTTP/1.1\r\nHost: h\r\n\r\n", 400, "GET", "/x"),
+        ("CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n", 405, "CONNECT", "h:443"),
+    ] {
+        assert_eq!(world.ask(request).status(), status);
+        let told = world.front.refused.lock().unwrap().pop();
+        assert_eq!(told, Some(Some((method.to_owned(), path.to_owned()))), "{request}");
+    }
+    assert_eq!(backend.count(), 0);
+}
+
+#[test]
 fn connect_isnt_done_here() {
     let backend = Backend::echo();
     let world = World::new(&backend.url, HttpOptions::default());

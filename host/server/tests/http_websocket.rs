@@ -7,7 +7,7 @@ mod http_support;
 use std::time::{Duration, Instant};
 
 use http_support::{Backend, DEADLINE, World, eventually, hasty};
-use portcullis::http::HttpOptions;
+use portcullis::http::{HttpOptions, Upstream};
 
 const OPEN: &str = "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Key: x\r\nSec-WebSocket-Version: 13\r\n\r\n";
@@ -61,6 +61,22 @@ fn the_tunnels_of_a_source_can_be_closed() {
     let tunnels = world.front.upstream.tunnels();
     assert_eq!(tunnels.close_tunnels(|source| source.address() != client.stream.local_addr().unwrap().ip()), 0);
     assert_eq!(tunnels.close_tunnels(|source| source.address() == client.stream.local_addr().unwrap().ip()), 1);
+    client.expect_closed();
+}
+
+/// What a change of the upstream does: its tunnels stay in the register, and the next one uses it too.
+#[test]
+fn an_upstream_goes_on_with_the_register_of_another() {
+    let backend = echo();
+    let world = World::new(&backend.url, HttpOptions::default());
+    let mut client = world.connect();
+    client.send(format!("{OPEN}early"));
+    client.read_head();
+    client.read_exact(10);
+    let register = world.front.upstream.tunnels().clone();
+    let next = Upstream::new(&backend.url, &HttpOptions::default()).unwrap().with_tunnels(register);
+    assert_eq!(next.tunnels().count(), 1);
+    assert_eq!(next.tunnels().close_tunnels(|_| true), 1);
     client.expect_closed();
 }
 

@@ -14,7 +14,12 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::connection::Exchange;
+use super::headers;
 use super::pool::Lease;
+
+/// To HTTP/2 a whole piece counts as taken only once all of it is: in large ones
+/// a client that is merely slow would look like one that takes nothing.
+const PIECE_BYTES: usize = 16 * 1024;
 
 /// The body of a request or of a reply.
 #[derive(Debug)]
@@ -71,6 +76,9 @@ impl Body {
 
     /// Counts as part of this exchange until its end.
     pub(super) fn during(mut self, exchange: Exchange) -> Self {
+        if let Content::Stream(stream) = &mut self.content {
+            stream.in_pieces = exchange.is_stream();
+        }
         self.exchange = Some(exchange);
         self
     }
@@ -135,7 +143,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Empty => true,
             Content::Full(bytes) => bytes.is_empty(),
-            Content::Stream(stream) => stream.ended,
+            Content::Stream(stream) => stream.ended && stream.rest.is_empty(),
         }
     }
 
@@ -143,7 +151,7 @@ impl http_body::Body for Body {
         match &self.content {
             Content::Empty => SizeHint::with_exact(0),
             Content::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Content::Stream(stream) => http_body::Body::size_hint(&stream.incoming),
+            Content::Stream(stream) => stream.size_hint(),
         }
     }
 }
@@ -159,6 +167,10 @@ struct Stream {
     progress: Option<Arc<Progress>>,
     lease: Option<Lease>,
     from_client: bool,
+    /// Given on in pieces of at most [`PIECE_BYTES`].
+    in_pieces: bool,
+    /// What of the last frame hasn't been given on yet.
+    rest: Bytes,
 }
 
 impl fmt::Debug for Stream {
@@ -178,22 +190,55 @@ impl Stream {
             progress: None,
             lease: None,
             from_client: false,
+            in_pieces: false,
+            rest: Bytes::new(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let mut hint = http_body::Body::size_hint(&self.incoming);
+        let rest = self.rest.len() as u64;
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(hint.lower().saturating_add(rest));
+        hint
+    }
+
+    /// What of this frame goes on now; the rest is kept.
+    fn piece_of(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(mut data) if self.in_pieces && data.len() > PIECE_BYTES => {
+                self.rest = data.split_off(PIECE_BYTES);
+                Frame::data(data)
+            }
+            Ok(data) => Frame::data(data),
+            Err(frame) => frame,
         }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if !self.rest.is_empty() {
+            let rest = Frame::data(std::mem::take(&mut self.rest));
+            return Poll::Ready(Some(Ok(self.piece_of(rest))));
+        }
         if self.ended {
             return Poll::Ready(None);
         }
         match http_body::Body::poll_frame(Pin::new(&mut self.incoming), cx) {
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
                 self.waiting_since = None;
+                if self.from_client
+                    && let Some(trailers) = frame.trailers_mut()
+                {
+                    headers::trailers_to_upstream(trailers);
+                }
                 if frame.is_trailers() || http_body::Body::is_end_stream(&self.incoming) {
                     self.end(Outcome::Complete);
                 } else if let Some(progress) = &self.progress {
                     progress.moved();
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(self.piece_of(frame))))
             }
             Poll::Ready(Some(Err(error))) => {
                 self.end(Outcome::Broken);

@@ -6,8 +6,8 @@
 //! clock that somebody else advances costs a load.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::cap::ConnectionSlot;
 use super::options::HttpOptions;
+use super::streams::Stream;
 
 /// "Not at present" in a field that holds a time.
 const NEVER: u64 = u64::MAX;
@@ -55,6 +56,8 @@ pub struct Connection {
     closing: AtomicBool,
     cut: AtomicBool,
     waker: Mutex<Option<Waker>>,
+    /// Of HTTP/2, for the sweep; those gone are cleared away by it.
+    streams: Mutex<Vec<Weak<Stream>>>,
     _slot: ConnectionSlot,
 }
 
@@ -75,6 +78,7 @@ impl Connection {
             closing: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             waker: Mutex::new(None),
+            streams: Mutex::default(),
             _slot: slot,
         }
     }
@@ -159,10 +163,19 @@ impl Connection {
 
     /// Begins an exchange: a request has arrived.
     pub(super) fn begin(self: &Arc<Self>) -> Exchange {
-        self.exchanges.fetch_add(1, Ordering::Relaxed);
+        let stream = if self.h2.load(Ordering::Relaxed) { Stream::current() } else { None };
+        if let Some(stream) = &stream {
+            self.streams.lock().push(Arc::downgrade(stream));
+        }
         self.head_since.store(NEVER, Ordering::Relaxed);
-        self.moved_at.store(self.clock.now(), Ordering::Relaxed);
-        Exchange { connection: Arc::clone(self) }
+        self.part_of(stream)
+    }
+
+    fn part_of(self: &Arc<Self>, stream: Option<Arc<Stream>>) -> Exchange {
+        self.exchanges.fetch_add(1, Ordering::Relaxed);
+        let exchange = Exchange { connection: Arc::clone(self), stream };
+        exchange.moved();
+        exchange
     }
 
     /// The sweep's look at it: closes what has been slow or idle for too long.
@@ -182,6 +195,12 @@ impl Connection {
             // own timeouts would have moved something by now.
             if h2 && over(&self.moved_at, limits.stuck) {
                 self.cut();
+            } else if h2 {
+                self.streams.lock().retain(|stream| {
+                    let stream = stream.upgrade();
+                    stream.as_ref().filter(|stream| over(&stream.moved_at, limits.stuck)).inspect(|stuck| stuck.cut());
+                    stream.is_some()
+                });
             }
             return;
         }
@@ -228,6 +247,7 @@ fn millis(duration: Duration) -> u64 {
 #[derive(Debug)]
 pub(super) struct Exchange {
     connection: Arc<Connection>,
+    stream: Option<Arc<Stream>>,
 }
 
 impl Exchange {
@@ -237,13 +257,22 @@ impl Exchange {
 
     /// A piece of a body has passed.
     pub(super) fn moved(&self) {
-        self.connection.moved_at.store(self.connection.clock.now(), Ordering::Relaxed);
+        let now = self.connection.clock.now();
+        self.connection.moved_at.store(now, Ordering::Relaxed);
+        if let Some(stream) = &self.stream {
+            stream.moved_at.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it is a stream of HTTP/2.
+    pub(super) const fn is_stream(&self) -> bool {
+        self.stream.is_some()
     }
 }
 
 impl Clone for Exchange {
     fn clone(&self) -> Self {
-        self.connection.begin()
+        self.connection.part_of(self.stream.clone())
     }
 }
 

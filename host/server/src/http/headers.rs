@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, FORWARDED, HOST,
+    HeaderName, LOCATION, ORIGIN, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE,
+    USER_AGENT, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue};
 use smallvec::SmallVec;
@@ -125,9 +126,32 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Headers that Connection has no right to name, and that it would be a trick
 /// to name: a client behind a trusted proxy could take away the proxy's word
-/// about its address.
+/// about its address, and what the gate has judged by (who logs in, and how the
+/// body is to be read) must reach the upstream as it was judged.
 fn is_for_all(name: &HeaderName) -> bool {
-    *name == HOST || *name == CONTENT_LENGTH || *name == FORWARDED || is_claim(name.as_str())
+    const NAMES: [HeaderName; 12] = [
+        ACCEPT,
+        AUTHORIZATION,
+        CACHE_CONTROL,
+        COOKIE,
+        DATE,
+        FORWARDED,
+        HOST,
+        LOCATION,
+        ORIGIN,
+        SET_COOKIE,
+        USER_AGENT,
+        WWW_AUTHENTICATE,
+    ];
+    NAMES.contains(name)
+        || name.as_str().starts_with("content-")
+        || name.as_str().starts_with("sec-")
+        || is_claim(name.as_str())
+}
+
+/// Whether two names are the same to an application server that reads `_` as `-`.
+fn same(expected: &[u8], found: &[u8]) -> bool {
+    expected.len() == found.len() && expected.iter().zip(found).all(|(&e, &f)| e == f || e == b'-' && f == b'_')
 }
 
 /// What says who or where the client is, `_` for `-` included: many an
@@ -135,11 +159,62 @@ fn is_for_all(name: &HeaderName) -> bool {
 fn is_claim(name: &str) -> bool {
     const PREFIX: &[u8] = b"x-forwarded-";
     let name = name.as_bytes();
-    let same = |expected: &[u8], found: &[u8]| {
-        expected.len() == found.len() && expected.iter().zip(found).all(|(&e, &f)| e == f || e == b'-' && f == b'_')
-    };
     name.first() == Some(&b'x')
         && (name.get(..PREFIX.len()).is_some_and(|start| same(PREFIX, start)) || same(b"x-real-ip", name))
+}
+
+/// Makes the trailers of a client's body those of the body to the upstream:
+/// some upstreams merge them into the headers, where they would say what the
+/// client may not (RFC 9110 6.5.1), after everything has been judged.
+pub(super) fn trailers_to_upstream(trailers: &mut HeaderMap) {
+    const NAMES: [&[u8]; 20] = [
+        b"authorization",
+        b"cache-control",
+        b"connection",
+        b"cookie",
+        b"expect",
+        b"forwarded",
+        b"host",
+        b"http2-settings",
+        b"keep-alive",
+        b"max-forwards",
+        b"origin",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"range",
+        b"set-cookie",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"user-agent",
+    ];
+    const CONTENT: &[u8] = b"content-";
+    let dropped: SmallVec<[HeaderName; 4]> = trailers
+        .keys()
+        .filter(|name| {
+            let found = name.as_str().as_bytes();
+            is_claim(name.as_str())
+                || found.get(..CONTENT.len()).is_some_and(|start| same(CONTENT, start))
+                || NAMES.iter().any(|expected| same(expected, found))
+        })
+        .cloned()
+        .collect();
+    for name in dropped {
+        trailers.remove(name);
+    }
+}
+
+/// Joins the pieces into which HTTP/2 lets a Cookie be split (RFC 9113 8.2.3):
+/// of several lines an HTTP/1.1 upstream may read the first alone.
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    let mut pieces = headers.get_all(COOKIE).iter();
+    if let (Some(_), Some(_)) = (pieces.next(), pieces.next()) {
+        let pieces: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        if let Ok(joined) = HeaderValue::from_bytes(&pieces.join(&b"; "[..])) {
+            headers.insert(COOKIE, joined);
+        }
+    }
 }
 
 fn drop_claims(headers: &mut HeaderMap, peer_trusted: bool) {

@@ -78,8 +78,66 @@ fn what_is_meant_for_the_upstream_stays() {
     ] {
         assert!(upstream(&STRANGER, &[given]).contains(&line.to_owned()), "{line}");
     }
-    let length_named = upstream(&STRANGER, &[("connection", "content-length"), ("content-length", "5")]);
-    assert!(length_named.contains(&"content-length: 5".to_owned()));
+}
+
+#[test]
+fn connection_takes_away_nothing_that_was_judged_by() {
+    for name in [
+        "accept",
+        "authorization",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "origin",
+        "sec-websocket-key",
+        "user-agent",
+    ] {
+        let seen = upstream(&STRANGER, &[("connection", name), (name, "5")]);
+        assert!(seen.contains(&format!("{name}: 5")), "{name}");
+    }
+    let named = upstream(&STRANGER, &[("connection", "Authorization, Host, X-Hop"), ("x-hop", "1")]);
+    assert_eq!(named, OURS);
+}
+
+#[test]
+fn trailers_cant_say_what_headers_cant() {
+    let mut trailers = map(&[
+        ("x-forwarded-for", "1"),
+        ("x_forwarded-user", "admin"),
+        ("forwarded", "for=1"),
+        ("x_real_ip", "1"),
+        ("authorization", "Basic x"),
+        ("host", "h"),
+        ("content-length", "1"),
+        ("content_type", "x"),
+        ("transfer_encoding", "chunked"),
+        ("connection", "x"),
+        ("proxy_authorization", "x"),
+        ("te", "x"),
+        ("cookie", "a"),
+        ("x-sum", "1"),
+        ("x-sum", "2"),
+        ("grpc-status", "0"),
+    ]);
+    trailers_to_upstream(&mut trailers);
+    assert_eq!(lines(&trailers), ["grpc-status: 0", "x-sum: 1", "x-sum: 2"]);
+}
+
+#[test]
+fn the_pieces_of_a_cookie_become_one_line() {
+    for (given, joined) in [
+        (
+            &[("cookie", "a=1"), ("x", "y"), ("cookie", "b=2"), ("cookie", "c=3")][..],
+            &["cookie: a=1; b=2; c=3", "x: y"][..],
+        ),
+        (&[("cookie", "a=1")], &["cookie: a=1"]),
+        (&[], &[]),
+    ] {
+        let mut headers = map(given);
+        join_cookies(&mut headers);
+        assert_eq!(lines(&headers), joined);
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What the transport asks of whoever answers requests. It must not know who that is.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::uri::Authority;
+use http::{Method, Request, Response};
 
 use super::body::Body;
 use super::connection::Connection;
@@ -20,6 +22,45 @@ pub trait Service: Send + Sync + 'static {
     /// A head was refused with this response, or a connection for want of room,
     /// and [`Service::call`] wasn't asked: to count and to log.
     fn refused(&self, _refusal: Refusal, _connection: Option<&Connection>) {}
+
+    /// The same, with all that is known. What the transport calls is this; by
+    /// default it tells [`Service::refused`].
+    fn refused_request(&self, refused: &RefusedRequest<'_>) {
+        self.refused(refused.refusal, refused.connection);
+    }
+}
+
+/// What is known of a request, or of a connection, that the transport refuses.
+#[derive(Clone, Copy, Debug)]
+pub struct RefusedRequest<'a> {
+    /// Why.
+    pub refusal: Refusal,
+    /// The TCP peer.
+    pub peer: SocketAddr,
+    /// Its connection, unless that is what was refused.
+    pub connection: Option<&'a Connection>,
+    /// The request as it came, unless there was none yet. Nothing of it has been
+    /// checked: its target may be any, and its headers too.
+    pub request: Option<&'a Request<Body>>,
+}
+
+impl<'a> RefusedRequest<'a> {
+    /// The method, if a request had been read.
+    #[must_use]
+    pub fn method(&self) -> Option<&'a Method> {
+        self.request.map(Request::method)
+    }
+
+    /// What was asked for, if a request had been read: the path without its
+    /// query, or where there is none, as with CONNECT, the authority.
+    #[must_use]
+    pub fn path(&self) -> Option<&'a str> {
+        let uri = self.request?.uri();
+        match uri.path() {
+            "" => Some(uri.authority().map_or("", Authority::as_str)),
+            path => Some(path),
+        }
+    }
 }
 
 /// What the transport refuses by itself.

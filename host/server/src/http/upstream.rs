@@ -72,7 +72,14 @@ impl Upstream {
         })
     }
 
-    /// The tunnels open through it.
+    /// The same, with its tunnels in this register: one for the whole server,
+    /// so that what was opened through a replaced upstream can still be closed.
+    #[must_use]
+    pub fn with_tunnels(self, tunnels: Tunnels) -> Self {
+        Self { tunnels, ..self }
+    }
+
+    /// The register of the tunnels open through it.
     #[must_use]
     pub const fn tunnels(&self) -> &Tunnels {
         &self.tunnels

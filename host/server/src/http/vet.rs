@@ -14,8 +14,8 @@ use http::header::{HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
-use super::path;
 use super::reply::{Reply, Status};
+use super::{headers, path};
 
 /// Checks a head and brings it to one form: the target a path (or `*`), the
 /// host in the Host header.
@@ -24,7 +24,10 @@ pub(super) fn vet<B>(request: &mut Request<B>) -> Result<(), Reply> {
         return Err(Reply::new(Status::MethodNotAllowed).close());
     }
     let checked = match request.version() {
-        Version::HTTP_2 => host_of_h2(request),
+        Version::HTTP_2 => {
+            headers::join_cookies(request.headers_mut());
+            host_of_h2(request)
+        }
         _ => host_of_h1(request),
     };
     if checked.is_some() && target_is_sound(request) && chunked_alone(request.headers()) {

@@ -15,7 +15,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -28,7 +28,8 @@ use super::listen;
 use super::options::HttpOptions;
 use super::pool;
 use super::reply::{Form, Status};
-use super::service::{Refusal, Service};
+use super::service::{Refusal, RefusedRequest, Service};
+use super::streams::Streams;
 use super::vet::vet;
 use super::wire::{Protocol, Wire};
 
@@ -39,6 +40,13 @@ const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r
 /// Resets that an HTTP/2 client may have outstanding before its connection is closed (rapid reset).
 const H2_PENDING_RESETS_MAX: usize = 20;
 const H2_LOCAL_RESETS_MAX: usize = 256;
+/// What an HTTP/2 client may send ahead of being read, in all and of one body: a
+/// connection may not hold more of our memory, and 64 KiB under way at once is
+/// enough for a body of 1 MB to come in a second or two from anywhere.
+const H2_CONNECTION_WINDOW: u32 = 256 * 1024;
+const H2_STREAM_WINDOW: u32 = 64 * 1024;
+/// What of a reply may wait for an HTTP/2 client to take it.
+const H2_SEND_BUFFER: usize = 64 * 1024;
 const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
 const H2_PING_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -58,7 +66,7 @@ pub(super) struct Worker<S> {
     options: HttpOptions,
     cap: ConnectionCap,
     h1: http1::Builder,
-    h2: http2::Builder<TokioExecutor>,
+    h2: http2::Builder<Streams>,
     clock: Arc<Clock>,
     /// Connections in conversation, for the sweep; those gone are cleared away by it.
     connections: Mutex<Vec<Weak<Connection>>>,
@@ -79,10 +87,13 @@ impl<S: Service> Worker<S> {
         if options.max_headers != HYPERS_OWN_MAX_HEADERS {
             h1.max_headers(options.max_headers);
         }
-        let mut h2 = http2::Builder::new(TokioExecutor::new());
+        let mut h2 = http2::Builder::new(Streams);
         h2.timer(TokioTimer::new())
             .max_concurrent_streams(options.h2_max_streams)
             .max_header_list_size(u32::try_from(options.max_header_bytes).unwrap_or(u32::MAX))
+            .initial_connection_window_size(H2_CONNECTION_WINDOW)
+            .initial_stream_window_size(H2_STREAM_WINDOW)
+            .max_send_buf_size(H2_SEND_BUFFER)
             .max_pending_accept_reset_streams(H2_PENDING_RESETS_MAX)
             .max_local_error_reset_streams(H2_LOCAL_RESETS_MAX)
             .keep_alive_interval(H2_PING_INTERVAL)
@@ -196,7 +207,8 @@ impl<S: Service> Worker<S> {
     fn welcome(self: &Arc<Self>, stream: TcpStream, peer: std::net::SocketAddr) {
         let Some(slot) = self.cap.try_acquire() else {
             let _ = stream.try_write(NO_ROOM);
-            self.service.refused(Refusal::TooManyConnections, None);
+            let refusal = Refusal::TooManyConnections;
+            self.service.refused_request(&RefusedRequest { refusal, peer, connection: None, request: None });
             return;
         };
         // Both fail only on a socket that is already gone.
@@ -247,7 +259,8 @@ async fn answer<S: Service>(
         Err(reply) => {
             let connect = reply.status() == Status::MethodNotAllowed;
             let refusal = if connect { Refusal::MethodNotAllowed } else { Refusal::BadRequest };
-            worker.service.refused(refusal, Some(connection));
+            let (peer, connection) = (connection.peer(), Some(&**connection));
+            worker.service.refused_request(&RefusedRequest { refusal, peer, connection, request: Some(&request) });
             reply.into_response(Form::of(request.method(), request.headers()))
         }
     };

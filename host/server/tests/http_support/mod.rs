@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use portcullis::http::proxy::{Forwarding, forward};
 use portcullis::http::{
-    Body, CollectError, Connection, Form, Handle, HttpOptions, Refusal, Reply, ServeOptions, Service, Status, Upstream,
-    read_bounded, resend, serve,
+    Body, CollectError, Connection, Form, Handle, HttpOptions, Refusal, RefusedRequest, Reply, ServeOptions, Service,
+    Status, Upstream, read_bounded, resend, serve,
 };
 use portcullis_domain::source::SourceRules;
 
@@ -28,6 +28,8 @@ pub struct Front {
     pub upstream: Upstream,
     pub rules: SourceRules,
     pub refusals: std::sync::Mutex<Vec<Refusal>>,
+    /// What was known of each: method and path.
+    pub refused: std::sync::Mutex<Vec<Option<(String, String)>>>,
     answer: Answer,
 }
 
@@ -60,8 +62,11 @@ impl Service for Front {
         }
     }
 
-    fn refused(&self, refusal: Refusal, _: Option<&Connection>) {
-        self.refusals.lock().unwrap().push(refusal);
+    fn refused_request(&self, refused: &RefusedRequest<'_>) {
+        assert!(refused.peer.ip().is_loopback());
+        let known = refused.method().zip(refused.path()).map(|(method, path)| (method.to_string(), path.to_owned()));
+        self.refused.lock().unwrap().push(known);
+        self.refusals.lock().unwrap().push(refused.refusal);
     }
 }
 
@@ -82,7 +87,13 @@ impl World {
     ) -> Self {
         let answer = Box::new(answer);
         let upstream = Upstream::new(url, &options).unwrap();
-        let front = Front { upstream, rules: SourceRules::default(), refusals: Default::default(), answer };
+        let front = Front {
+            upstream,
+            rules: SourceRules::default(),
+            refusals: Default::default(),
+            refused: Default::default(),
+            answer,
+        };
         let front = Arc::new(front);
         let mut serving = ServeOptions::new(vec!["127.0.0.1:0".parse().unwrap()], options);
         serving.workers = 1;
