@@ -133,7 +133,7 @@ fn keep(keep: wire::Keep, state_bytes_max: usize) -> Result<Keep, Failure> {
                 let detail = format!("a state of {bytes} bytes, where {state_bytes_max} are allowed");
                 return Err(Failure::new(Cause::Nonsense, &detail));
             }
-            Ok(Keep::Put(KeptState { data: StateBytes::from_slice(&kept.data), ttl: kept.ttl.map(duration) }))
+            Ok(Keep::Put(KeptState { data: StateBytes::from_vec(kept.data), ttl: kept.ttl.map(duration) }))
         }
     }
 }

@@ -52,11 +52,16 @@ pub struct PolicyJudge {
     interest: Interest,
     reporter: Arc<dyn Reporter>,
     counters: Counters,
-    quarantine: Mutex<Quarantine>,
+    quarantine: Apart<Mutex<Quarantine>>,
     /// Until when, in milliseconds; 0 when there is none.
     quarantined_until: AtomicU64,
     watching: AtomicBool,
 }
+
+/// On cache lines of its own: samples are written to it, while all threads read
+/// what lies beside it in every call.
+#[repr(align(128))]
+struct Apart<T>(T);
 
 impl std::fmt::Debug for PolicyJudge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -94,7 +99,7 @@ impl PolicyJudge {
             interest,
             reporter,
             counters: Counters::default(),
-            quarantine: Mutex::new(Quarantine::default()),
+            quarantine: Apart(Mutex::new(Quarantine::default())),
             quarantined_until: AtomicU64::new(0),
             watching: AtomicBool::new(false),
         })
@@ -166,11 +171,12 @@ impl PolicyJudge {
     /// Whether the plugin keeps failing for this event's source. Looked at
     /// only after a failure somewhere.
     fn is_spared(&self, dated: &Dated<'_>) -> bool {
-        self.watching.load(Ordering::Acquire) && self.quarantine.lock().spares(dated.at, dated.event.source().network())
+        self.watching.load(Ordering::Acquire)
+            && self.quarantine.0.lock().spares(dated.at, dated.event.source().network())
     }
 
     fn record(&self, dated: &Dated<'_>, failed: bool) {
-        self.record_in(self.quarantine.lock(), dated, failed);
+        self.record_in(self.quarantine.0.lock(), dated, failed);
     }
 
     fn record_in(&self, mut quarantine: MutexGuard<'_, Quarantine>, dated: &Dated<'_>, failed: bool) {
@@ -209,7 +215,7 @@ impl PolicyJudge {
                     self.record(dated, false);
                 } else if nth.is_multiple_of(SUCCESSES_SAMPLED)
                     // A sample isn't worth waiting for another thread's.
-                    && let Some(quarantine) = self.quarantine.try_lock()
+                    && let Some(quarantine) = self.quarantine.0.try_lock()
                 {
                     self.record_in(quarantine, dated, false);
                 }
