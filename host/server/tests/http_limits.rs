@@ -35,31 +35,46 @@ fn a_slow_second_head_is_cut_too_and_drops_of_bytes_dont_help() {
     client.send(GET);
     assert_eq!(client.read_message().status(), 200);
     let mut writer = client.stream.try_clone().unwrap();
+    let (close, closed) = http_support::news::<()>();
     let drip = std::thread::spawn(move || {
         std::io::Write::write_all(&mut writer, b"GET / HTTP/1.1\r\nX: ").unwrap();
-        while std::io::Write::write_all(&mut writer, b"x").is_ok() {
-            std::thread::sleep(Duration::from_millis(5));
+        // The pace is what is tested: some drops within the timeout, and nowhere near a head that is too large.
+        while closed.recv_timeout(Duration::from_millis(5)).is_err() {
+            let _ = std::io::Write::write_all(&mut writer, b"x");
         }
     });
     client.expect_closed();
+    close.send(()).unwrap();
     drip.join().unwrap();
 }
 
 #[test]
 fn an_idle_connection_is_closed_and_one_at_work_isnt() {
-    let backend = Backend::new(|_, mut wire| {
-        while wire.try_read_message().is_some() {
-            // Longer than the client may idle: it waits for us and isn't idle.
-            std::thread::sleep(Duration::from_millis(300));
+    let (arrived, arrival) = http_support::news();
+    let (release, released) = http_support::news::<()>();
+    let (arrived, released) = (std::sync::Mutex::new(arrived), std::sync::Mutex::new(released));
+    let backend = Backend::new(move |_, mut wire| {
+        while let Some(request) = wire.try_read_message() {
+            if request.head.starts_with("GET /slow ") {
+                arrived.lock().unwrap().send(()).unwrap();
+                released.lock().unwrap().recv_timeout(DEADLINE).unwrap();
+            }
             wire.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
         }
     });
     let options = HttpOptions { response_head_timeout: DEADLINE, ..hasty() };
     let world = World::new(&backend.url, options);
-    let mut client = world.connect();
-    client.send(GET);
-    assert_eq!(client.read_message().status(), 200);
-    client.expect_closed();
+    let mut at_work = world.connect();
+    at_work.send(GET.replace("/x", "/slow"));
+    arrival.recv_timeout(DEADLINE).unwrap();
+    // One that came later has idled for too long: the other has waited for longer than one may idle.
+    let mut idle = world.connect();
+    idle.send(GET);
+    assert_eq!(idle.read_message().status(), 200);
+    idle.expect_closed();
+    release.send(()).unwrap();
+    assert_eq!(at_work.read_message().status(), 200);
+    at_work.expect_closed();
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod http_support;
 
 use std::net::{Shutdown, TcpListener};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_support::{Backend, DEADLINE, World, hasty, news};
 use portcullis::http::{Body, Form, HttpOptions, Reply, Status};
@@ -334,18 +334,29 @@ fn an_upload_that_stalls_is_408_and_one_that_breaks_off_never_looks_complete() {
     assert!(!heard.recv_timeout(DEADLINE).unwrap());
 }
 
+/// Slow as a whole and never still: each piece is sent when the one before has arrived.
 #[test]
 fn a_slow_upload_outlasts_the_wait_for_the_answer() {
-    let backend = Backend::echo();
-    let options = HttpOptions { response_head_timeout: Duration::from_millis(300), ..defaults() };
-    let world = World::new(&backend.url, options);
+    let (took, taken) = news();
+    let took = Mutex::new(took);
+    let backend = Backend::new(move |_, mut wire| {
+        wire.read_head();
+        while wire.read_exact(3) == b"1\r\n" {
+            wire.read_exact(3);
+            took.lock().unwrap().send(()).unwrap();
+        }
+        wire.send(OK);
+    });
+    let patience = Duration::from_secs(1);
+    let world = World::new(&backend.url, HttpOptions { response_head_timeout: patience, ..defaults() });
     let mut client = world.connect();
-    client.send("POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: 8\r\n\r\n");
-    for _ in 0..8 {
-        // Not a wait for something: the pace is what is tested.
-        std::thread::sleep(Duration::from_millis(60));
-        client.send("x");
+    client.send("POST /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let begun = Instant::now();
+    while begun.elapsed() < patience + patience / 2 {
+        client.send("1\r\nx\r\n");
+        taken.recv_timeout(DEADLINE).unwrap();
     }
+    client.send("0\r\n\r\n");
     assert_eq!(client.read_message().status(), 200);
 }
 

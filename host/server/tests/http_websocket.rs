@@ -83,14 +83,15 @@ fn an_upstream_goes_on_with_the_register_of_another() {
 #[test]
 fn an_idle_tunnel_is_closed_and_a_busy_one_outlives_the_other_timeouts() {
     let backend = echo();
-    let options = HttpOptions { tunnel_idle_timeout: Duration::from_millis(250), ..hasty() };
-    let world = World::new(&backend.url, options);
+    let idle = Duration::from_millis(1500);
+    let world = World::new(&backend.url, HttpOptions { tunnel_idle_timeout: idle, ..hasty() });
     let mut client = world.connect();
     client.send(format!("{OPEN}early"));
     client.read_head();
     client.read_exact(10);
-    for _ in 0..5 {
-        std::thread::sleep(Duration::from_millis(100));
+    // Busy without a pause, so that only a machine that stands still for as long as `idle` could see it idle.
+    let opened = Instant::now();
+    while opened.elapsed() < idle + idle / 4 {
         client.send("ping");
         assert_eq!(client.read_exact(4), b"ping");
     }
