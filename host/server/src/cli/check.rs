@@ -8,6 +8,7 @@ use portcullis_runtime::{Runtime, RuntimeConfig, Silent};
 use super::{CheckArgs, Failed};
 use crate::auth::ProcessKey;
 use crate::config::{Config, Mode, Overrides, SettingValue, printable};
+use crate::http::Tunnels;
 use crate::setup::{Setup, Workshop, workers};
 
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
@@ -15,7 +16,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
     let runtime_config = RuntimeConfig { cache: config.plugins.cache.clone() };
     let (runtime, notices) = Runtime::new(&runtime_config).map_err(anyhow::Error::from)?;
     let key = ProcessKey::generate().map_err(anyhow::Error::from)?;
-    let workshop = Workshop { runtime, reporter: Arc::new(Silent), key, workers: workers(&config) };
+    let (workers, tunnels) = (workers(&config), Tunnels::default());
+    let workshop = Workshop { runtime, reporter: Arc::new(Silent), key, workers, tunnels };
     let name = args.config.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
     let setup = Setup::prepare(config, &name, &workshop, None)?;
     for warning in notices.iter().map(ToString::to_string).chain(setup.warnings.iter().cloned()) {

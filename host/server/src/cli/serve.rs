@@ -16,7 +16,7 @@ use crate::clock::HostClock;
 use crate::config::{Config, Overrides};
 use crate::counters::Counters;
 use crate::gatekeeper::Gatekeeper;
-use crate::http::{self, Handle, ServeOptions};
+use crate::http::{self, Handle, ServeOptions, Tunnels};
 use crate::log::{Log, Target};
 use crate::setup::{LogReporter, Setup, Workshop, http_options, workers};
 use crate::swap::{Stamps, SwapThread, Swapper};
@@ -90,7 +90,8 @@ fn workshop(config: &Config, log: &Log) -> Result<Workshop, Failed> {
         tracing::warn!("{notice}");
     }
     let key = ProcessKey::generate().map_err(anyhow::Error::from)?;
-    Ok(Workshop { runtime, reporter: Arc::new(LogReporter::new(log.clone())), key, workers: workers(config) })
+    let reporter = Arc::new(LogReporter::new(log.clone()));
+    Ok(Workshop { runtime, reporter, key, workers: workers(config), tunnels: Tunnels::default() })
 }
 
 fn gatekeeper(setup: &Setup, workshop: &Workshop, log: &Log, counters: &Arc<Counters>) -> Result<Gatekeeper, Failed> {

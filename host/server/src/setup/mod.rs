@@ -18,7 +18,7 @@ use portcullis_runtime::{PolicyJudge, Reporter, Runtime};
 use crate::auth::{Credentials, FileError, FileWarning, LoginPaths, ProcessKey, Protected};
 use crate::config::{Auth, Config, Mistakes, Mode};
 use crate::gatekeeper::{Authentication, FileAuthentication, Front, UpstreamAuthentication};
-use crate::http::{HttpOptions, Upstream, UpstreamUrlError};
+use crate::http::{HttpOptions, Tunnels, Upstream, UpstreamUrlError};
 
 pub use plugins::LoadedPolicy;
 pub(crate) use plugins::{bundled_kind, read as read_plugin};
@@ -35,6 +35,9 @@ pub struct Workshop {
     /// Threads that serve connections: those that run, whatever a later
     /// configuration says.
     pub workers: usize,
+    /// The tunnels open through any upstream there was: a ban finds those of
+    /// one that has been replaced too.
+    pub tunnels: Tunnels,
 }
 
 /// A configuration, loaded and tried, ready to be put in force.
@@ -204,7 +207,8 @@ fn upstream(
         return Ok(before.upstream.clone());
     }
     let url = format!("http://{}{}", wanted.url.authority(), wanted.url.prefix());
-    Upstream::new(&url, &http_options(config, workshop.workers)).map(|upstream| Some(Arc::new(upstream)))
+    let upstream = Upstream::new(&url, &http_options(config, workshop.workers))?;
+    Ok(Some(Arc::new(upstream.with_tunnels(workshop.tunnels.clone()))))
 }
 
 #[cfg(test)]

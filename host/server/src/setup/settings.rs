@@ -51,10 +51,10 @@ pub(super) fn mistakes(
             key = format!("{key}.{name}");
         }
         let cause = match &problem {
-            SettingProblem::Unknown { .. } => {
-                let nearest = nearest(name, known).map(str::to_owned);
-                Cause::Plugin { why: Cause::UnknownKey { nearest }.to_string() }
-            }
+            SettingProblem::Unknown { .. } => match nearest(name, known) {
+                None => Cause::UnknownKey { nearest: None },
+                Some(near) => Cause::Plugin { why: Cause::UnknownKey { nearest: Some(near.to_owned()) }.to_string() },
+            },
             SettingProblem::Missing { .. } | SettingProblem::Refused { .. } => {
                 Cause::Plugin { why: problem.to_string() }
             }

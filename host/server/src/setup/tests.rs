@@ -10,7 +10,8 @@ const OWN_BAN: &str = "[policy.ban]\nplugin = \"own.wasm\"\n";
 
 fn workshop(workers: usize) -> Workshop {
     let (runtime, _) = Runtime::new(&RuntimeConfig::default()).unwrap();
-    Workshop { runtime, reporter: Arc::new(Silent), key: ProcessKey::generate().unwrap(), workers }
+    let key = ProcessKey::generate().unwrap();
+    Workshop { runtime, reporter: Arc::new(Silent), key, workers, tunnels: Tunnels::default() }
 }
 
 fn prepare(text: &str, folder: &Path, workshop: &Workshop, before: Option<&Setup>) -> Result<Setup, SetupError> {

@@ -1,5 +1,6 @@
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use parking_lot::Mutex;
@@ -13,7 +14,9 @@ use super::*;
 use crate::auth::{Fingerprints, HashPool, ProcessKey};
 use crate::clock::HostClock;
 use crate::counters::Counters;
+use crate::http::{self, ServeOptions, Tunnels};
 use crate::log::{Format, Level, Target};
+use crate::setup::http_options;
 
 const CONFIG: &str = "p.toml";
 const OWN_BAN: &str = "[policy.ban]\nplugin = \"own.wasm\"\n";
@@ -55,7 +58,8 @@ impl Place {
         seen.take(config.files());
         let (runtime, _) = Runtime::new(&RuntimeConfig::default()).unwrap();
         let key = ProcessKey::generate().unwrap();
-        let workshop = Workshop { runtime, reporter: Arc::new(Silent), key: key.clone(), workers: 1 };
+        let reporter = Arc::new(Silent);
+        let workshop = Workshop { runtime, reporter, key: key.clone(), workers: 1, tunnels: Tunnels::default() };
         let setup = Setup::prepare(config, CONFIG, &workshop, None).unwrap();
         let paper = Paper::default();
         let log = Log::start(Level::Info, Format::Text, Target::Writer(Box::new(paper.clone()))).unwrap();
@@ -205,6 +209,47 @@ fn a_reload_is_never_lost_among_looks() {
     assert_eq!(bell.next(&hears), Todo::Reload);
     bell.look();
     assert_eq!(bell.next(&hears), Todo::Look, "each once");
+}
+
+/// The lines of a message's head, and its connection.
+fn head(stream: TcpStream) -> (Vec<String>, TcpStream) {
+    let mut reader = BufReader::new(stream);
+    let lines = reader.by_ref().lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+    (lines, reader.into_inner())
+}
+
+#[test]
+fn rule_15_a_ban_finds_tunnels_through_an_upstream_that_was_replaced() {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("[upstream]\nurl = \"http://{}\"\n", service.local_addr().unwrap());
+    let mut place = Place::with(&url);
+    let gatekeeper = place.swapper.gatekeeper.clone();
+    let open = || gatekeeper.front().upstream.as_ref().map(|upstream| upstream.tunnels().count());
+    let mut options =
+        ServeOptions::new(vec!["127.0.0.1:0".parse().unwrap()], http_options(&place.swapper.setup.config, 1));
+    options.workers = 1;
+    let handle = http::serve(options, Arc::new(gatekeeper.clone())).unwrap();
+    let mut client = TcpStream::connect(handle.addresses()[0]).unwrap();
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n";
+    write!(client, "GET / HTTP/1.1\r\nHost: x\r\n{upgrade}\r\n").unwrap();
+    let (_, mut served) = head(service.accept().unwrap().0);
+    write!(served, "HTTP/1.1 101 Switching Protocols\r\n{upgrade}\r\n").unwrap();
+    let (reply, client) = head(client);
+    assert!(reply[0].starts_with("HTTP/1.1 101"), "{reply:?}");
+    assert_eq!(open(), Some(1));
+
+    place.replace(CONFIG, format!("{url}response_timeout = \"9s\"\n"));
+    assert!(place.swap().0);
+    assert_eq!(open(), Some(1), "the register is the same");
+    place.replace(CONFIG, "");
+    assert!(place.swap().0);
+    assert_eq!(open(), None);
+    place.replace(CONFIG, &url);
+    assert!(place.swap().0);
+    assert_eq!(open(), Some(1));
+    drop((client, served));
+    handle.drain(Duration::ZERO);
+    handle.join().unwrap();
 }
 
 /// Longest wait that is in force, where it has become `expected`.
