@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use portcullis::auth::IdCase;
 use portcullis::config::{
-    Cause, Config, ConfigError, KEYS, Mode, OnFailure, Override, Overrides, PluginSource, SettingValue, reference,
-    restart_required,
+    Cause, Config, ConfigError, KEYS, Mistake, Mistakes, Mode, OnFailure, Override, Overrides, Place, PluginSource,
+    SettingValue, printable, reference, restart_required,
 };
 use portcullis::log::{Format, Level};
 use portcullis_domain::{Kind, Limits, SourceRules, SubjectBy};
@@ -237,6 +237,24 @@ fn settings_that_do_not_go_together_are_explained() {
     let told = refused("[source]\ntrusted_proxies = [\"0.0.0.0/0\"]");
     assert_eq!(told, "p.toml:2: source.trusted_proxies: a network of all addresses: nobody would ever be banned");
     assert!(refused("[upstream]\nurl = \"https://app\"").contains("TLS to the upstream isn't there yet"));
+}
+
+#[test]
+fn rule_28_a_plugins_words_forge_no_line_on_a_terminal_and_are_handed_to_the_log_apart() {
+    let why = "no\np.toml:1: x\u{1b}[2J\u{2028}y";
+    assert_eq!(printable(why), "no\u{fffd}p.toml:1: x\u{fffd}[2J\u{fffd}y");
+    let mistake = |line, cause| Mistake { place: Place::Line { line, column: None }, key: "policy.ban".into(), cause };
+    let list =
+        vec![mistake(2, Cause::Plugin { why: why.to_owned() }), mistake(3, Cause::Conflict { why: "ours".to_owned() })];
+    let mistakes = Mistakes { file: "p.toml".to_owned(), list };
+    let shown = mistakes.to_string();
+    assert_eq!(
+        shown.lines().collect::<Vec<_>>(),
+        [&format!("p.toml:2: policy.ban: {}", printable(why)), "p.toml:3: policy.ban: ours"]
+    );
+    let told: Vec<_> = mistakes.told().into_iter().map(|line| (line.ours, line.plugins)).collect();
+    let expected = [("p.toml:2: policy.ban", Some(why)), ("p.toml:3: policy.ban: ours", None)];
+    assert_eq!(told, expected.map(|(ours, plugins)| (ours.to_owned(), plugins.map(str::to_owned))));
 }
 
 #[test]
