@@ -264,6 +264,13 @@ impl Server {
         })
     }
 
+    /// Why changes weren't put in force so far, each reason in its own words.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        let reasons = self.log().into_iter().filter_map(|line| Some(decoded(line.split_once("not put in force: ")?.1)));
+        reasons.collect()
+    }
+
     /// How often a new configuration has been put in force.
     #[must_use]
     pub fn swaps(&self) -> usize {
@@ -337,6 +344,21 @@ impl Drop for Server {
             eprintln!("the server's log (last lines):\n{}", log[last..].join("\n"));
         }
     }
+}
+
+/// As it was before the log's encoding.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut parts = text.split('%');
+    bytes.extend_from_slice(parts.next().unwrap_or_default().as_bytes());
+    for part in parts {
+        match part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => bytes.push(byte),
+            None => bytes.extend_from_slice(format!("%{}", part.get(..2).unwrap_or_default()).as_bytes()),
+        }
+        bytes.extend_from_slice(part.get(2..).unwrap_or_default().as_bytes());
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A server that has ended.

@@ -93,7 +93,7 @@ fn a_running_server_keeps_its_old_plugin_when_the_new_one_is_refused() {
         server.replace("mine.wasm", component(guest));
         server.logged_times(n + 1, "what ran before goes on running");
         // One line for each reason.
-        let told = server.log_with("not put in force: ").split_off(reasons);
+        let told = server.reasons().split_off(reasons);
         assert!(told.iter().any(|line| line.contains(why)), "{guest}: {told:?}");
         reasons += told.len();
         let source = format!("203.0.113.{}", n + 1);

@@ -90,8 +90,8 @@ fn a_bad_change_is_refused_with_the_reason_and_what_ran_goes_on() {
     let mut refused = |why: &str, swaps: usize| {
         refusals += 1;
         server.logged_times(refusals, "what ran before goes on running");
-        let reasons = server.log_with("not put in force: ");
-        assert!(reasons.last().is_some_and(|line| line.contains(why)), "{why:?} isn't in {reasons:?}");
+        let reasons = server.reasons();
+        assert!(reasons.last().is_some_and(|reason| reason.contains(why)), "{why:?} isn't in {reasons:?}");
         assert_eq!(server.swaps(), swaps);
         let source = format!("203.0.113.{refusals}");
         assert_eq!(fail(&server, &source, 1), [404], "no upstream: it is the path that isn't there");
