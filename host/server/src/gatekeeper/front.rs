@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::auth::{Credentials, IdCase, LoginPaths, Protected};
-use crate::http::Upstream;
+use crate::http::{Tunnels, Upstream};
 
 /// The part of the configuration that requests meet.
 pub struct Front {
@@ -17,8 +17,9 @@ pub struct Front {
     pub upstream: Option<Arc<Upstream>>,
     /// How long a login body may take (rule 7).
     pub login_body_time: Duration,
-    /// Whether a ban closes the source's open tunnels (rule 15).
-    pub close_tunnels: bool,
+    /// The tunnels open through this upstream or one before it, if a ban closes
+    /// those of its source (rule 15).
+    pub tunnels_to_close: Option<Tunnels>,
 }
 
 /// Who checks secrets.

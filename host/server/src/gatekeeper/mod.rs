@@ -10,13 +10,14 @@ mod finishing;
 mod front;
 mod told;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::header::HeaderName;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use portcullis_domain::event::{METHOD_BYTES_MAX, PATH_BYTES_MAX, cut};
 use portcullis_domain::source::Decided;
 use portcullis_domain::{Admitted, ClientId, Gate, Refusal, Request as JudgedRequest};
@@ -24,8 +25,8 @@ use portcullis_domain::{Admitted, ClientId, Gate, Refusal, Request as JudgedRequ
 use crate::auth::{Fingerprints, HashPool};
 use crate::counters::Counters;
 use crate::http::proxy::{self, Forwarding};
-use crate::http::{Body, Connection, Form, Refusal as TransportRefusal, Reply, Service, Status};
-use crate::log::{Access, Line, Log};
+use crate::http::{Body, Connection, Form, Refusal as TransportRefusal, RefusedRequest, Reply, Service, Status};
+use crate::log::{Access, Line, Log, Refused as RefusedLine};
 
 use facts::Facts;
 use finishing::Finishing;
@@ -128,7 +129,7 @@ impl Service for Gatekeeper {
         let post = &self.post;
         post.counters.requests.bump();
         let front = post.front.load_full();
-        let decided = post.decide(&request, connection);
+        let decided = post.decide(request.headers(), connection.peer().ip());
         let form = Form::of(request.method(), request.headers());
         let admitted = match post.gate.admit(decided.source) {
             Ok(admitted) => admitted,
@@ -139,13 +140,23 @@ impl Service for Gatekeeper {
         Finishing::new(Arc::clone(post).receive(front, request, Arc::clone(connection), visit)).await
     }
 
-    fn refused(&self, refusal: TransportRefusal, _connection: Option<&Connection>) {
-        match refusal {
-            TransportRefusal::BadRequest | TransportRefusal::MethodNotAllowed => {
-                self.post.counters.refused_malformed.bump();
+    fn refused_request(&self, refused: &RefusedRequest<'_>) {
+        let post = &self.post;
+        let counters = &post.counters;
+        let (counter, status, why) = match refused.refusal {
+            TransportRefusal::BadRequest => (&counters.refused_malformed, StatusCode::BAD_REQUEST, "malformed"),
+            TransportRefusal::MethodNotAllowed => {
+                (&counters.refused_malformed, StatusCode::METHOD_NOT_ALLOWED, "method")
             }
-            TransportRefusal::TooManyConnections => self.post.counters.refused_overloaded.bump(),
-        }
+            TransportRefusal::TooManyConnections => {
+                (&counters.refused_overloaded, StatusCode::SERVICE_UNAVAILABLE, "connections")
+            }
+        };
+        counter.bump();
+        let empty = HeaderMap::new();
+        let headers = refused.request.map_or(&empty, Request::headers);
+        let source = post.decide(headers, refused.peer.ip()).source;
+        post.log.refused(&RefusedLine { source: source.address(), status: status.as_u16(), why });
     }
 }
 
@@ -165,10 +176,10 @@ impl Post {
     }
 
     /// Rules 1 to 3: once, for everything.
-    fn decide(&self, request: &Request<Body>, connection: &Connection) -> Decided {
-        let forwarded_for = request.headers().get_all(X_FORWARDED_FOR);
+    fn decide(&self, headers: &HeaderMap, peer: IpAddr) -> Decided {
+        let forwarded_for = headers.get_all(X_FORWARDED_FOR);
         let values = forwarded_for.iter().map(http::HeaderValue::as_bytes).collect::<smallvec::SmallVec<[_; 2]>>();
-        let decided = self.gate.ruleset().source.decide(connection.peer().ip(), values);
+        let decided = self.gate.ruleset().source.decide(peer, values);
         if decided.header_ignored && !self.forwarded_for_ignored.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 peer = %decided.source,

@@ -61,13 +61,11 @@ impl Post {
                     self.counters.bans_displaced.bump();
                     tracing::warn!(network = %displaced, "the ban that would have ended soonest was lifted: as many are banned as can be");
                 }
-                if front.close_tunnels
-                    && let Some(upstream) = &front.upstream
-                {
+                if let Some(tunnels) = &front.tunnels_to_close {
                     let ruleset = self.gate.ruleset();
                     let is_hit =
                         |open: &Source| network.contains(&open.address()) && !ruleset.source.spares(open.address());
-                    upstream.tunnels().close_tunnels(is_hit);
+                    tunnels.close_tunnels(is_hit);
                 }
             }
         }

@@ -46,9 +46,10 @@ pub struct Setup {
     pub config: Config,
     /// Its policies, in their order.
     pub policies: Vec<LoadedPolicy>,
-    /// Who may log in (file mode), and the file's stamp.
+    /// Who may log in (file mode).
     credentials: Option<Arc<Credentials>>,
     upstream: Option<Arc<Upstream>>,
+    tunnels: Tunnels,
     challenge: HeaderValue,
     /// What the operator should hear.
     pub warnings: Vec<String>,
@@ -102,7 +103,8 @@ impl Setup {
                     .to_owned(),
             );
         }
-        Ok(Self { config, policies, credentials, upstream, challenge, warnings })
+        let tunnels = workshop.tunnels.clone();
+        Ok(Self { config, policies, credentials, upstream, tunnels, challenge, warnings })
     }
 
     /// The gate's part of it.
@@ -141,7 +143,7 @@ impl Setup {
             authentication,
             upstream: self.upstream.clone(),
             login_body_time: self.config.listen.body_timeout,
-            close_tunnels: self.config.gate.close_tunnels,
+            tunnels_to_close: self.config.gate.close_tunnels.then(|| self.tunnels.clone()),
         }
     }
 
