@@ -140,7 +140,7 @@ impl Service for Gatekeeper {
         Finishing::new(Arc::clone(post).receive(front, request, Arc::clone(connection), visit)).await
     }
 
-    fn refused_request(&self, refused: &RefusedRequest<'_>) {
+    fn refused(&self, refused: &RefusedRequest<'_>) {
         let post = &self.post;
         let counters = &post.counters;
         let (counter, status, why) = match refused.refusal {

@@ -19,15 +19,9 @@ pub trait Service: Send + Sync + 'static {
     fn call(&self, request: Request<Body>, connection: &Arc<Connection>)
     -> impl Future<Output = Response<Body>> + Send;
 
-    /// A head was refused with this response, or a connection for want of room,
-    /// and [`Service::call`] wasn't asked: to count and to log.
-    fn refused(&self, _refusal: Refusal, _connection: Option<&Connection>) {}
-
-    /// The same, with all that is known. What the transport calls is this; by
-    /// default it tells [`Service::refused`].
-    fn refused_request(&self, refused: &RefusedRequest<'_>) {
-        self.refused(refused.refusal, refused.connection);
-    }
+    /// A request was refused, or a connection for want of room, and
+    /// [`Service::call`] wasn't asked: to count and to log.
+    fn refused(&self, _refused: &RefusedRequest<'_>) {}
 }
 
 /// What is known of a request, or of a connection, that the transport refuses.

@@ -208,7 +208,7 @@ impl<S: Service> Worker<S> {
         let Some(slot) = self.cap.try_acquire() else {
             let _ = stream.try_write(NO_ROOM);
             let refusal = Refusal::TooManyConnections;
-            self.service.refused_request(&RefusedRequest { refusal, peer, connection: None, request: None });
+            self.service.refused(&RefusedRequest { refusal, peer, connection: None, request: None });
             return;
         };
         // Both fail only on a socket that is already gone.
@@ -260,7 +260,7 @@ async fn answer<S: Service>(
             let connect = reply.status() == Status::MethodNotAllowed;
             let refusal = if connect { Refusal::MethodNotAllowed } else { Refusal::BadRequest };
             let (peer, connection) = (connection.peer(), Some(&**connection));
-            worker.service.refused_request(&RefusedRequest { refusal, peer, connection, request: Some(&request) });
+            worker.service.refused(&RefusedRequest { refusal, peer, connection, request: Some(&request) });
             reply.into_response(Form::of(request.method(), request.headers()))
         }
     };

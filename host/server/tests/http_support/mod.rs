@@ -62,7 +62,7 @@ impl Service for Front {
         }
     }
 
-    fn refused_request(&self, refused: &RefusedRequest<'_>) {
+    fn refused(&self, refused: &RefusedRequest<'_>) {
         assert!(refused.peer.ip().is_loopback());
         let known = refused.method().zip(refused.path()).map(|(method, path)| (method.to_string(), path.to_owned()));
         self.refused.lock().unwrap().push(known);
