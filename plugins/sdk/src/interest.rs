@@ -6,10 +6,13 @@ use crate::bindings::types;
 
 /// Which events and facts a policy needs. The default, [`Interest::everything`],
 /// is every event and no attribute.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Interest {
-    statuses: Vec<(u16, u16)>,
-    attributes: Vec<String>,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interest(types::Interest);
+
+impl Default for Interest {
+    fn default() -> Self {
+        Self(types::Interest { statuses: Vec::new(), attributes: Vec::new() })
+    }
 }
 
 impl Interest {
@@ -22,23 +25,20 @@ impl Interest {
     /// ends included, and with those named before. Without any: every request.
     #[must_use]
     pub fn statuses(mut self, range: RangeInclusive<u16>) -> Self {
-        self.statuses.push((*range.start(), *range.end()));
+        self.0.statuses.push(types::StatusRange { first: *range.start(), last: *range.end() });
         self
     }
 
     /// Hand over this attribute, such as `user-agent`, where the host has it.
     #[must_use]
     pub fn attribute(mut self, name: impl Into<String>) -> Self {
-        self.attributes.push(name.into());
+        self.0.attributes.push(name.into());
         self
     }
 }
 
 impl From<Interest> for types::Interest {
     fn from(interest: Interest) -> Self {
-        Self {
-            statuses: interest.statuses.into_iter().map(|(first, last)| types::StatusRange { first, last }).collect(),
-            attributes: interest.attributes,
-        }
+        interest.0
     }
 }
