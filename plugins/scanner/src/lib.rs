@@ -73,21 +73,6 @@ fn path_patterns(patterns: &[String]) -> Result<(), String> {
     Err("paths that start with / and have no query, with no * but at their end".to_owned())
 }
 
-/// The host needn't ask about most of what is answered: between the least and the
-/// greatest status lies every hit.
-fn interest(settings: &Settings) -> Interest {
-    let (mut least, mut greatest) = (u16::MAX, 0);
-    for &status in &settings.statuses {
-        least = least.min(status);
-        greatest = greatest.max(status);
-    }
-    if least > greatest {
-        // Turned off, and there is no way to ask for nothing.
-        return Interest::everything();
-    }
-    Interest::everything().statuses(least..=greatest)
-}
-
 /// What is kept for a source.
 #[derive(Clone, Debug, PartialEq, State)]
 #[state(format = "hits-in-window/1")]
@@ -121,7 +106,7 @@ pub fn judge(settings: &Settings, request: &Request, hits: &mut Option<Hits>) ->
     ban(settings.bantime).because("scanner", text::joined(&[&limit, " hits within ", &window, "."]))
 }
 
-export!(name = "scanner", judge, interest = interest);
+export!(name = "scanner", judge);
 
 #[cfg(test)]
 mod tests;

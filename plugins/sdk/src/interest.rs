@@ -6,13 +6,10 @@ use crate::bindings::types;
 
 /// Which events and facts a policy needs. The default, [`Interest::everything`],
 /// is every event and no attribute.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Interest(types::Interest);
-
-impl Default for Interest {
-    fn default() -> Self {
-        Self(types::Interest { statuses: Vec::new(), attributes: Vec::new() })
-    }
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Interest {
+    statuses: Vec<(u16, u16)>,
+    attributes: Vec<String>,
 }
 
 impl Interest {
@@ -25,20 +22,23 @@ impl Interest {
     /// ends included, and with those named before. Without any: every request.
     #[must_use]
     pub fn statuses(mut self, range: RangeInclusive<u16>) -> Self {
-        self.0.statuses.push(types::StatusRange { first: *range.start(), last: *range.end() });
+        self.statuses.push((*range.start(), *range.end()));
         self
     }
 
     /// Hand over this attribute, such as `user-agent`, where the host has it.
     #[must_use]
     pub fn attribute(mut self, name: impl Into<String>) -> Self {
-        self.0.attributes.push(name.into());
+        self.attributes.push(name.into());
         self
     }
 }
 
 impl From<Interest> for types::Interest {
     fn from(interest: Interest) -> Self {
-        interest.0
+        Self {
+            statuses: interest.statuses.into_iter().map(|(first, last)| types::StatusRange { first, last }).collect(),
+            attributes: interest.attributes,
+        }
     }
 }
