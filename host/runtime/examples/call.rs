@@ -50,7 +50,7 @@ fn measure(judge: &PolicyJudge, kind: Kind, calls: u32) -> u128 {
         attributes: &[],
     };
     let request =
-        Request { source, client_id: None, method: "GET", path: "/api/v1/things", status: 404, attributes: &[] };
+        Request { source, client_id: None, method: "GET", path: "/api/v1/things", status: 200, attributes: &[] };
     let event = match kind {
         Kind::Wait | Kind::Ban => Event::Attempt(&attempt),
         Kind::Scanner => Event::Request(&request),
