@@ -196,11 +196,15 @@ impl<S: Service> Worker<S> {
                 }
             }
         }
-        // Connections that the kernel has already made would be reset with the listener.
+        // Connections that the kernel has already made would be reset with the
+        // listener. The kernel is asked itself: what the runtime knows of it is
+        // as old as its last look.
+        let Ok(listener) = listener.into_std() else { return };
         for _ in 0..listen::BACKLOG {
-            let waiting = tokio::time::timeout(Duration::ZERO, listener.accept()).await;
-            let Ok(Ok((stream, peer))) = waiting else { break };
-            self.welcome(stream, peer);
+            let Ok((stream, peer)) = listener.accept() else { break };
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                self.welcome(stream, peer);
+            }
         }
     }
 
