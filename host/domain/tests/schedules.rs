@@ -1,6 +1,7 @@
-//! Every schedule of the places where the gate locks, explored by loom.
+//! Schedules of the turnstile, of kept state and of verified pairs, explored by
+//! loom up to a bound of preemptions. The ban ledger isn't among them.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test -p portcullis-domain --test schedules --release`;
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p portcullis-domain --test schedules --profile loom`;
 //! without that flag this file is empty.
 #![cfg(loom)]
 #![allow(clippy::unwrap_used, reason = "a broken test stops")]
