@@ -29,6 +29,7 @@ mod quarantine;
 mod report;
 mod runtime;
 mod settings;
+mod source;
 
 pub use configured::{ConfigureError, Configured, Mode};
 pub use engine::EngineError;
@@ -45,3 +46,4 @@ pub use notice::Notice;
 pub use report::{FellBack, Report, Reporter, Rung, Silent, Snapshot};
 pub use runtime::{Runtime, RuntimeConfig};
 pub use settings::{SettingKind, SettingProblem, SettingSpec, SettingValue, Settings};
+pub use source::{PluginSource, ReadError, SourceError, read_plugin};

@@ -3,21 +3,17 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use portcullis_runtime::{Plugin, Runtime, RuntimeConfig, SettingSpec, SettingValue};
+use portcullis_runtime::{Plugin, PluginSource, Runtime, RuntimeConfig, SettingSpec, SettingValue};
 use serde_json::json;
 
 use super::{Failed, InspectArgs};
 use crate::config::printable;
-use crate::setup::{bundled_kind, read_plugin};
 
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
     let no = |why: String| Failed::No(format!("{}: {}", args.plugin, printable(&why)));
     let (runtime, _) = Runtime::new(&RuntimeConfig::default()).map_err(anyhow::Error::from)?;
-    let loaded = match bundled_kind(&args.plugin) {
-        Some(kind) => runtime.bundle(kind),
-        None => runtime.load(&read_plugin(Path::new(&args.plugin)).map_err(no)?, &args.plugin),
-    };
-    let plugin = loaded.map_err(|error| no(error.to_string()))?;
+    let source = PluginSource::parse(&args.plugin, Path::new(""));
+    let plugin = runtime.load_from(&source).map_err(|error| no(error.to_string()))?;
     if args.json {
         println!("{:#}", as_json(&plugin));
     } else {

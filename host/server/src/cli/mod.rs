@@ -1,8 +1,13 @@
 //! The command line: what can be said, and the exit code that answers.
 
+mod bench;
 mod check;
+mod harness;
 mod inspect;
+mod new;
+mod replay;
 mod serve;
+mod test;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +52,14 @@ enum Command {
     Check(CheckArgs),
     /// Show what a plugin is: kinds, version, settings, imports, size and digest
     Inspect(InspectArgs),
+    /// Begin a policy of your own: a folder that builds and passes its tests
+    New(new::NewArgs),
+    /// Run scenarios against a plugin or a whole configuration
+    Test(test::TestArgs),
+    /// Put recorded traffic through policies: who would have waited or been banned
+    Replay(replay::ReplayArgs),
+    /// Measure what calls into plugins cost
+    Bench(bench::BenchArgs),
 }
 
 #[derive(Args)]
@@ -120,6 +133,10 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::serve(args),
         Command::Check(args) => check::check(&args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::New(args) => new::new(&args),
+        Command::Test(args) => test::test(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Bench(args) => bench::bench(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

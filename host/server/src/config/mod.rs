@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_domain::{Limits, SourceRules};
+use portcullis_runtime::PluginSource;
 
 use crate::auth::{Client, IdCase};
 use crate::log::{Format, Level};
@@ -30,7 +31,7 @@ use crate::log::{Format, Level};
 pub use check::{Override, Overrides};
 pub use keys::{KEYS, Key};
 pub use mistake::{Cause, ConfigError, Mistake, Mistakes, Place, Told, printable};
-pub use policy::{OnFailure, PluginLimits, PluginSource, PolicyConfig};
+pub use policy::{OnFailure, PluginLimits, PolicyConfig};
 pub use restart::restart_required;
 pub use setting::{Line, Setting, SettingValue};
 pub use upstream_url::{UpstreamUrl, UrlError};

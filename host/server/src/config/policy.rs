@@ -3,10 +3,11 @@
 //! It must not know plugins: settings stay generic values, each with the line
 //! on which it stands, so that a plugin's complaint can name it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use portcullis_domain::{Kind, SubjectBy};
+use portcullis_runtime::PluginSource;
 use toml::de::{DeTable, DeValue};
 
 use super::mistake::{Cause, Place, Wrong};
@@ -16,15 +17,6 @@ use super::setting::{Setting, read_settings};
 
 /// Most policies beside the three that are always there.
 const POLICIES_MAX: usize = 64;
-
-/// What runs a policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PluginSource {
-    /// The plugin of that kind which the server brings along.
-    Bundle(Kind),
-    /// A component in a file.
-    File(PathBuf),
-}
 
 /// What happens when a policy's plugin fails (rule 21).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use portcullis_domain::{Policy, Ruleset, Store};
-use portcullis_runtime::{PolicyJudge, Reporter, Runtime};
+use portcullis_harness::Plan;
+use portcullis_runtime::{LoadError, PolicyJudge, Reporter, Runtime, Silent};
 
 use crate::auth::{Credentials, FileError, FileWarning, LoginPaths, ProcessKey, Protected};
 use crate::config::{Auth, Config, Mistakes, Mode};
@@ -21,7 +22,6 @@ use crate::gatekeeper::{Authentication, FileAuthentication, Front, UpstreamAuthe
 use crate::http::{HttpOptions, Tunnels, Upstream, UpstreamUrlError};
 
 pub use plugins::LoadedPolicy;
-pub(crate) use plugins::{bundled_kind, read as read_plugin};
 pub use reports::LogReporter;
 
 /// What setups are made with; it outlives all of them.
@@ -67,6 +67,9 @@ pub enum SetupError {
     /// The upstream's URL can't be used.
     #[error("upstream.url: {0}")]
     Upstream(#[from] UpstreamUrlError),
+    /// The program's own bundle is broken.
+    #[error("the bundle: {0}")]
+    Bundle(#[from] LoadError),
     /// The realm can't be sent in a header.
     #[error("auth.realm: not a text that a header can carry")]
     Realm,
@@ -80,7 +83,7 @@ impl Setup {
     /// Every mistake of the first part that has any.
     pub fn prepare(config: Config, file: &str, workshop: &Workshop, before: Option<&Self>) -> Result<Self, SetupError> {
         let before_policies = before.map_or(&[][..], |before| &before.policies);
-        let policies = plugins::load(&config, workshop, before_policies)
+        let policies = plugins::load(&config, &workshop.runtime, &workshop.reporter, before_policies)
             .map_err(|list| SetupError::Policies(Mistakes { file: file.to_owned(), list }))?;
         let mut warnings = Vec::new();
         let credentials = match config.auth.mode {
@@ -151,6 +154,19 @@ impl Setup {
     pub fn judges(&self) -> impl Iterator<Item = &Arc<PolicyJudge>> {
         self.policies.iter().map(|policy| &policy.judge)
     }
+}
+
+/// The policies and bounds of `config` for a world in virtual time; plugins are
+/// loaded and tried as for the server. `file` names the configuration in messages.
+///
+/// # Errors
+/// [`SetupError::Policies`], with every mistake.
+pub fn plan(config: &Config, file: &str, runtime: &Runtime) -> Result<Plan, SetupError> {
+    let wrong = |list| SetupError::Policies(Mistakes { file: file.to_owned(), list });
+    let reporter: Arc<dyn Reporter> = Arc::new(Silent);
+    let policies = plugins::load(config, runtime, &reporter, &[]).map_err(wrong)?;
+    let policies = policies.iter().map(|policy| policy.plan(runtime)).collect::<Result<_, _>>()?;
+    Ok(Plan { policies, source: config.source.clone(), limits: config.limits(), ..Plan::default() })
 }
 
 /// Threads that serve connections: as configured, else one per core.

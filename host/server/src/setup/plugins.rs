@@ -1,17 +1,17 @@
 //! Policies with their plugins: read, compiled, described, configured and tried.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis_domain::Kind;
-use portcullis_runtime::{Configured, Limits, LoadError, OnFailure, PLUGIN_BYTES_MAX, Plugin, PolicyJudge};
+use portcullis_harness::{Failing, PolicyPlan};
+use portcullis_runtime::{
+    Configured, Limits, LoadError, OnFailure, Plugin, PluginSource, PolicyJudge, Reporter, Runtime, read_plugin,
+};
 use sha2::{Digest as _, Sha256};
 
-use super::{Workshop, settings};
-use crate::config::{Cause, Config, Mistake, OnFailure as Wanted, PluginLimits, PluginSource, PolicyConfig, Setting};
+use super::settings;
+use crate::config::{Cause, Config, Mistake, OnFailure as Wanted, PluginLimits, PolicyConfig, Setting};
 
 /// A policy whose plugin is loaded and has taken its settings.
 #[derive(Clone)]
@@ -25,6 +25,27 @@ pub struct LoadedPolicy {
 }
 
 impl LoadedPolicy {
+    /// The same for a world in virtual time.
+    pub(super) fn plan(&self, runtime: &Runtime) -> Result<PolicyPlan, LoadError> {
+        let PolicyConfig { name, kind, settings, subject, fallback_settings, limits: wanted, .. } = &self.config;
+        Ok(PolicyPlan {
+            name: name.clone(),
+            kind: *kind,
+            plugin: Arc::clone(self.judge.primary().plugin()),
+            settings: settings::to_plugin(settings),
+            subject: *subject,
+            limits: limits(wanted),
+            on_failure: match self.fallback {
+                Fallback::Bundle => {
+                    Failing::Bundle { plugin: runtime.bundle(*kind)?, settings: settings::to_plugin(fallback_settings) }
+                }
+                Fallback::BundleRunsAlready => Failing::BundleRunsAlready,
+                Fallback::Deny => Failing::Deny,
+                Fallback::Allow => Failing::Allow,
+            },
+        })
+    }
+
     /// Tells the log what runs. What a plugin says of itself goes into fields,
     /// where it is encoded (rule 28).
     pub fn announce(&self, verb: &str) {
@@ -54,15 +75,16 @@ enum Fallback {
 /// settings are the same goes on as it is, with its instances and counters.
 pub(super) fn load(
     config: &Config,
-    workshop: &Workshop,
+    runtime: &Runtime,
+    reporter: &Arc<dyn Reporter>,
     before: &[LoadedPolicy],
 ) -> Result<Vec<LoadedPolicy>, Vec<Mistake>> {
-    let mut shelf = Shelf { workshop, before, loaded: HashMap::new() };
+    let mut loader = Loader { runtime, reporter, before, loaded: HashMap::new() };
     let mut policies = Vec::new();
     let mut mistakes = Vec::new();
     for wanted in &config.policies {
         let known = before.iter().find(|known| known.config.name == wanted.name);
-        match load_one(wanted, fallback(wanted, &config.policies), &mut shelf, known) {
+        match load_one(wanted, fallback(wanted, &config.policies), &mut loader, known) {
             Ok(policy) => policies.push(policy),
             Err(wrong) => mistakes.extend(wrong),
         }
@@ -73,10 +95,10 @@ pub(super) fn load(
 fn load_one(
     wanted: &PolicyConfig,
     fallback: Fallback,
-    shelf: &mut Shelf<'_>,
+    loader: &mut Loader<'_>,
     before: Option<&LoadedPolicy>,
 ) -> Result<LoadedPolicy, Vec<Mistake>> {
-    let plugin = shelf.plugin(&wanted.plugin).map_err(|cause| vec![settings::whole(wanted, "plugin", cause)])?;
+    let plugin = loader.plugin(&wanted.plugin).map_err(|cause| vec![settings::whole(wanted, "plugin", cause)])?;
     if let Some(before) = before
         && before.config == *wanted
         && before.fallback == fallback
@@ -87,7 +109,7 @@ fn load_one(
     let limits = limits(&wanted.limits);
     let primary = configure(&plugin, wanted, "settings", &wanted.settings, &limits);
     // Tried even where it isn't used: settings that nobody looks at are wrong unnoticed.
-    let stand_in = match shelf.plugin(&PluginSource::Bundle(wanted.kind)) {
+    let stand_in = match loader.plugin(&PluginSource::Bundle(wanted.kind)) {
         Ok(bundled) => configure(&bundled, wanted, "fallback_settings", &wanted.fallback_settings, &limits),
         Err(cause) => Err(vec![settings::whole(wanted, "plugin", cause)]),
     };
@@ -103,7 +125,7 @@ fn load_one(
         Fallback::Deny => OnFailure::Deny,
         Fallback::Allow => OnFailure::Allow,
     };
-    let judge = PolicyJudge::new(&wanted.name, primary, on_failure, Arc::clone(&shelf.workshop.reporter))
+    let judge = PolicyJudge::new(&wanted.name, primary, on_failure, Arc::clone(loader.reporter))
         .map_err(|error| vec![settings::whole(wanted, "on_failure", settings::ours(error))])?;
     Ok(LoadedPolicy { config: wanted.clone(), judge: Arc::new(judge), fallback })
 }
@@ -146,20 +168,21 @@ fn limits(wanted: &PluginLimits) -> Limits {
 
 /// Plugins that have been loaded for this setup: a file that two policies name
 /// is read once.
-struct Shelf<'a> {
-    workshop: &'a Workshop,
+struct Loader<'a> {
+    runtime: &'a Runtime,
+    reporter: &'a Arc<dyn Reporter>,
     before: &'a [LoadedPolicy],
     loaded: HashMap<String, Result<Arc<Plugin>, Cause>>,
 }
 
-impl Shelf<'_> {
+impl Loader<'_> {
     fn plugin(&mut self, source: &PluginSource) -> Result<Arc<Plugin>, Cause> {
-        let name = shown(source);
+        let name = source.to_string();
         if let Some(known) = self.loaded.get(&name) {
             return known.clone();
         }
         let loaded = match source {
-            PluginSource::Bundle(kind) => self.workshop.runtime.bundle(*kind).map_err(|error| cause(&name, &error)),
+            PluginSource::Bundle(kind) => self.runtime.bundle(*kind).map_err(|error| cause(&name, &error)),
             PluginSource::File(path) => self.file(path, &name),
         };
         self.loaded.insert(name, loaded.clone());
@@ -168,14 +191,14 @@ impl Shelf<'_> {
 
     /// Compiling takes long and reading doesn't: the same bytes are the same plugin.
     fn file(&self, path: &Path, name: &str) -> Result<Arc<Plugin>, Cause> {
-        let bytes = read(path).map_err(|why| settings::ours(format!("{name}: {why}")))?;
+        let bytes = read_plugin(path).map_err(|why| settings::ours(format!("{name}: {why}")))?;
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
         let mut known = self.before.iter().map(|policy| policy.judge.primary().plugin());
         // Under another name it would go by the old one in messages.
         if let Some(known) = known.find(|known| *known.digest() == digest && known.origin() == name) {
             return Ok(Arc::clone(known));
         }
-        self.workshop.runtime.load(&bytes, name).map_err(|error| cause(name, &error))
+        self.runtime.load(&bytes, name).map_err(|error| cause(name, &error))
     }
 }
 
@@ -194,32 +217,4 @@ fn cause(name: &str, error: &LoadError) -> Cause {
         | LoadError::Describe(_)
         | LoadError::Description { .. } => Cause::Plugin { why },
     }
-}
-
-fn shown(source: &PluginSource) -> String {
-    match source {
-        PluginSource::Bundle(kind) => bundle_name(*kind),
-        PluginSource::File(path) => path.display().to_string(),
-    }
-}
-
-fn bundle_name(kind: Kind) -> String {
-    format!("bundle:{kind}")
-}
-
-/// The kind whose plugin in the bundle has that name, such as `bundle:ban`.
-pub(crate) fn bundled_kind(name: &str) -> Option<Kind> {
-    Kind::ALL.into_iter().find(|kind| bundle_name(*kind) == name)
-}
-
-/// Reads a plugin's file; one that is far too large isn't read to its end.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let size = file.metadata().map_err(|error| error.to_string())?.len();
-    if size > PLUGIN_BYTES_MAX as u64 {
-        return Err(format!("{size} bytes, where a plugin has at most {PLUGIN_BYTES_MAX}"));
-    }
-    file.take(PLUGIN_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    Ok(bytes)
 }
