@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 mod observed;
 mod plan;
 mod shelf;

@@ -1,7 +1,7 @@
 //! Plugins by name, each loaded once.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use portcullis_domain::Kind;
@@ -25,13 +25,12 @@ pub struct ShelfError {
 }
 
 impl Shelf {
-    /// An empty shelf, and what isn't as it was meant to be. Compiled code is
-    /// kept in the folder `cache`, if there is one.
+    /// An empty shelf, and what isn't as it was meant to be.
     ///
     /// # Errors
     /// [`EngineError`] if nothing can run on this machine.
-    pub fn new(cache: Option<PathBuf>) -> Result<(Self, Vec<Notice>), EngineError> {
-        let (runtime, notices) = Runtime::new(&RuntimeConfig { cache })?;
+    pub fn new(config: &RuntimeConfig) -> Result<(Self, Vec<Notice>), EngineError> {
+        let (runtime, notices) = Runtime::new(config)?;
         Ok((Self { runtime, loaded: HashMap::new() }, notices))
     }
 

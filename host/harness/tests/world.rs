@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use portcullis_harness::domain::{ClientId, Enforced, Kind, Refusal, Subject};
-use portcullis_harness::runtime::{Mode, SettingValue};
+use portcullis_harness::runtime::{Mode, RuntimeConfig, SettingValue};
 use portcullis_harness::{Login, Plan, PolicyPlan, Reaction, RestartKeeps, Shelf, Visit, World};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn bundle(kinds: &[Kind]) -> Plan {
-    let (mut shelf, _) = Shelf::new(None).unwrap();
+    let (mut shelf, _) = Shelf::new(&RuntimeConfig::default()).unwrap();
     let policy = |kind: &Kind| PolicyPlan::new(kind.name(), *kind, shelf.bundle(*kind).unwrap());
     Plan { policies: kinds.iter().map(policy).collect(), ..Plan::default() }
 }

@@ -220,7 +220,7 @@ impl Configured {
         answer
     }
 
-    fn start(&self) -> Result<Judging, Failure> {
+    pub(crate) fn start(&self) -> Result<Judging, Failure> {
         let mut instance = Instance::start(self.plugin.prepared(), &self.limits)?;
         // What it has to say to its settings was heard when it was configured.
         let answer = self.settings.with_wire(|settings| instance.configure(settings))?;

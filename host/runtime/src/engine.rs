@@ -33,13 +33,17 @@ pub enum EngineError {
 
 /// An engine whose deadlines fire for as long as anything holds it.
 #[derive(Clone)]
-pub(crate) struct Engine(wasmtime::Engine);
+pub(crate) struct Engine {
+    wasmtime: wasmtime::Engine,
+    metered: bool,
+}
 
 impl Engine {
     /// An engine with pooled instances; or, where the address space for a pool
     /// isn't to be had, without, and a notice.
-    pub(crate) fn new() -> Result<(Self, Option<Notice>), EngineError> {
+    pub(crate) fn new(metered: bool) -> Result<(Self, Option<Notice>), EngineError> {
         let mut config = config();
+        config.consume_fuel(metered);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
         let (engine, notice) = match wasmtime::Engine::new(&config) {
             Ok(engine) => (engine, None),
@@ -51,11 +55,16 @@ impl Engine {
             }
         };
         start_ticker(&engine)?;
-        Ok((Self(engine), notice))
+        Ok((Self { wasmtime: engine, metered }, notice))
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
-        &self.0
+        &self.wasmtime
+    }
+
+    /// Whether guests' fuel is counted.
+    pub(crate) const fn is_metered(&self) -> bool {
+        self.metered
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Exports {
 pub(crate) struct Prepared {
     pub(crate) pre: InstancePre<Guarded>,
     pub(crate) exports: Exports,
+    /// Whether fuel is counted.
+    pub(crate) metered: bool,
 }
 
 enum JudgeGuest {
@@ -88,6 +90,10 @@ impl Instance {
         store.limiter(|guarded| &mut guarded.budget);
         store.set_hostcall_fuel(limits.hostcall_bytes);
         store.epoch_deadline_callback(|mut store| Ok(store.data_mut().clock.tick()));
+        if prepared.metered {
+            // As much as there is: it is counted and not rationed.
+            store.set_fuel(u64::MAX).map_err(|error| at_start(&error, store.data()))?;
+        }
         begin(&mut store);
         let instance = prepared.pre.instantiate(&mut store).map_err(|error| at_start(&error, store.data()))?;
         let plugin =
@@ -182,6 +188,16 @@ impl Judging {
             Ok(Err(said)) => Err(Failure::new(Cause::Error, &said)),
             Err(error) => Err(failure(&error, store.data())),
         }
+    }
+
+    /// Bytes of all memories and tables.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.store.data().budget.bytes
+    }
+
+    /// Fuel used up since the instance was made, if it is counted.
+    pub(crate) fn fuel_used(&self) -> Option<u64> {
+        self.store.get_fuel().ok().map(|left| u64::MAX - left)
     }
 
     /// What the guest wrote to the log since the last time, if anything.

@@ -25,6 +25,7 @@ mod load;
 mod log;
 mod notice;
 mod pool;
+mod probe;
 mod quarantine;
 mod report;
 mod runtime;
@@ -43,6 +44,7 @@ pub use limits::{
 pub use load::{Description, LoadError, Plugin};
 pub use log::{LOG_MESSAGE_BYTES_MAX, LogLevel};
 pub use notice::Notice;
+pub use probe::Probe;
 pub use report::{FellBack, Report, Reporter, Rung, Silent, Snapshot};
 pub use runtime::{Runtime, RuntimeConfig};
 pub use settings::{SettingKind, SettingProblem, SettingSpec, SettingValue, Settings};

@@ -261,7 +261,7 @@ fn prepare(engine: &Engine, component: &Component) -> wasmtime::Result<Prepared>
         ban: has("ban").then(|| exports::ban::GuestIndices::new(&pre)).transpose()?,
         scanner: has("scanner").then(|| exports::scanner::GuestIndices::new(&pre)).transpose()?,
     };
-    Ok(Prepared { pre, exports })
+    Ok(Prepared { pre, exports, metered: engine.is_metered() })
 }
 
 /// Gives an imported interface functions that trap when they are called.

@@ -16,6 +16,9 @@ use crate::notice::Notice;
 pub struct RuntimeConfig {
     /// Where compiled code is kept; none: plugins are compiled at each start.
     pub cache: Option<PathBuf>,
+    /// Whether the fuel that guests use is counted, which makes every call
+    /// slower: for measuring, see [`Probe::fuel_used`](crate::Probe::fuel_used).
+    pub metered: bool,
 }
 
 /// Loads plugins. One is enough for a program; whatever it loaded works on
@@ -38,7 +41,7 @@ impl Runtime {
     /// # Errors
     /// [`EngineError`] if nothing can run on this machine.
     pub fn new(config: &RuntimeConfig) -> Result<(Self, Vec<Notice>), EngineError> {
-        let (engine, notice) = Engine::new()?;
+        let (engine, notice) = Engine::new(config.metered)?;
         let mut notices: Vec<_> = notice.into_iter().collect();
         let cache = config.cache.as_ref().and_then(|folder| {
             Cache::open(folder)

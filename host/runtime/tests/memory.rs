@@ -48,7 +48,7 @@ fn the_host_takes_no_more_than_it_needs() {
 fn grown_by_reloads() -> usize {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
-    let (runtime, notices) = Runtime::new(&RuntimeConfig { cache: Some(cache) }).unwrap();
+    let (runtime, notices) = Runtime::new(&RuntimeConfig { cache: Some(cache), ..RuntimeConfig::default() }).unwrap();
     assert_eq!(notices, []);
     let component = portcullis_guests::component("always-bans");
     let reload = || {

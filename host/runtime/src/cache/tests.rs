@@ -21,7 +21,7 @@ fn fixture() -> Fixture {
     let cache = Cache::open(folder.path()).unwrap();
     let wasm = portcullis_guests::component("always-bans");
     let digest = Sha256::digest(&wasm).into();
-    Fixture { folder, engine: Engine::new().unwrap().0, cache, wasm, digest }
+    Fixture { folder, engine: Engine::new(false).unwrap().0, cache, wasm, digest }
 }
 
 impl Fixture {

@@ -13,7 +13,7 @@ use crate::setup::{Setup, Workshop, workers};
 
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
     let config = Config::load(args.config.as_deref(), &Overrides::default())?;
-    let runtime_config = RuntimeConfig { cache: config.plugins.cache.clone() };
+    let runtime_config = RuntimeConfig { cache: config.plugins.cache.clone(), ..RuntimeConfig::default() };
     let (runtime, notices) = Runtime::new(&runtime_config).map_err(anyhow::Error::from)?;
     let key = ProcessKey::generate().map_err(anyhow::Error::from)?;
     let (workers, tunnels) = (workers(&config), Tunnels::default());

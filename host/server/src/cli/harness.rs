@@ -4,14 +4,22 @@
 use std::path::{Path, PathBuf};
 
 use portcullis_harness::{Plan, Shelf};
+use portcullis_runtime::{RuntimeConfig, Settings};
 
 use super::Failed;
-use crate::config::{Config, Overrides, printable};
+use crate::config::{Config, Overrides, parse_setting, printable};
+use crate::setup::settings::to_plugin;
 
 /// A shelf that keeps compiled plugins in the user's cache folder: a Python
 /// guest takes many seconds to compile.
 pub(super) fn shelf() -> Result<Shelf, Failed> {
-    let (shelf, notices) = Shelf::new(cache_folder()).map_err(anyhow::Error::from)?;
+    shelf_with(RuntimeConfig::default())
+}
+
+/// The same for a runtime that is special in another way.
+pub(super) fn shelf_with(config: RuntimeConfig) -> Result<Shelf, Failed> {
+    let (shelf, notices) =
+        Shelf::new(&RuntimeConfig { cache: cache_folder(), ..config }).map_err(anyhow::Error::from)?;
     for notice in notices {
         eprintln!("portcullis: warning: {}", printable(&notice.to_string()));
     }
@@ -25,6 +33,12 @@ fn cache_folder() -> Option<PathBuf> {
     // The runtime makes the folder itself, with the mode that it needs, but not those above.
     std::fs::create_dir_all(&caches).ok()?;
     Some(caches.join("portcullis"))
+}
+
+/// Settings given as `NAME=VALUE`.
+pub(super) fn settings(given: &[String]) -> Result<Settings, Failed> {
+    let settings = given.iter().map(|text| parse_setting(text)).collect::<Result<Vec<_>, _>>();
+    settings.map(|settings| to_plugin(&settings)).map_err(Failed::Usage)
 }
 
 /// The configuration file's policies and bounds.

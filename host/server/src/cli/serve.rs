@@ -84,7 +84,7 @@ fn run(args: ServeArgs, overrides: Overrides, config: Config, seen: Stamps, log:
 }
 
 fn workshop(config: &Config, log: &Log) -> Result<Workshop, Failed> {
-    let runtime_config = RuntimeConfig { cache: config.plugins.cache.clone() };
+    let runtime_config = RuntimeConfig { cache: config.plugins.cache.clone(), ..RuntimeConfig::default() };
     let (runtime, notices) = Runtime::new(&runtime_config).map_err(anyhow::Error::from)?;
     for notice in notices {
         tracing::warn!("{notice}");

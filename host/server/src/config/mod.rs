@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_domain::{Limits, SourceRules};
-use portcullis_runtime::PluginSource;
+pub use portcullis_runtime::PluginSource;
 
 use crate::auth::{Client, IdCase};
 use crate::log::{Format, Level};
@@ -33,7 +33,7 @@ pub use keys::{KEYS, Key};
 pub use mistake::{Cause, ConfigError, Mistake, Mistakes, Place, Told, printable};
 pub use policy::{OnFailure, PluginLimits, PolicyConfig};
 pub use restart::restart_required;
-pub use setting::{Line, Setting, SettingValue};
+pub use setting::{Line, Setting, SettingValue, parse_setting};
 pub use upstream_url::{UpstreamUrl, UrlError};
 
 /// Largest configuration file that is read.

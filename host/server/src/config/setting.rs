@@ -83,6 +83,20 @@ pub(super) fn read_settings<'t>(reader: &mut Reader<'t>, section: Section<'t>, p
     settings
 }
 
+/// One setting as the command line gives it: `NAME=VALUE`, the value as TOML.
+///
+/// # Errors
+/// What was found and what is expected.
+pub fn parse_setting(given: &str) -> Result<Setting, String> {
+    let wrong =
+        || format!("{given}: expected NAME=VALUE with a value as in TOML, such as findtime=20 or mode='\"strict\"'");
+    let table = DeTable::parse(given).map_err(|_| wrong())?;
+    let mut entries = table.get_ref().iter();
+    let (Some((name, value)), None) = (entries.next(), entries.next()) else { return Err(wrong()) };
+    let value = setting_value(value.get_ref()).ok_or_else(wrong)?;
+    Ok(Setting { name: name.get_ref().to_string(), value, line: Line(1) })
+}
+
 fn setting_value(value: &DeValue<'_>) -> Option<SettingValue> {
     Some(match value {
         DeValue::Boolean(boolean) => SettingValue::Boolean(*boolean),

@@ -6,7 +6,7 @@
 
 mod plugins;
 mod reports;
-mod settings;
+pub(crate) mod settings;
 
 use std::path::Path;
 use std::sync::Arc;

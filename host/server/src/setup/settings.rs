@@ -6,7 +6,7 @@ use portcullis_runtime::{ConfigureError, SettingProblem, SettingValue as PluginV
 use crate::config::{Cause, Mistake, Place, PolicyConfig, Setting, SettingValue};
 
 /// The settings as the plugin's interface knows them.
-pub(super) fn to_plugin(settings: &[Setting]) -> Settings {
+pub(crate) fn to_plugin(settings: &[Setting]) -> Settings {
     settings.iter().map(|setting| (setting.name.clone(), value(&setting.value))).collect()
 }
 
