@@ -42,6 +42,54 @@ pub(crate) const GUESTS: &[Guest] = &[
         kinds: &["ban"],
         size_max: EXAMPLE_SIZE_MAX,
     },
+    Guest {
+        package: "portcullis-example-doubling-ban",
+        file: "examples/bundle/doubling-ban.wasm",
+        kinds: &["ban"],
+        size_max: EXAMPLE_SIZE_MAX,
+    },
+    Guest {
+        package: "portcullis-example-forgiving-ban",
+        file: "examples/bundle/forgiving-ban.wasm",
+        kinds: &["ban"],
+        size_max: EXAMPLE_SIZE_MAX,
+    },
+    Guest {
+        package: "portcullis-example-pair-wait",
+        file: "examples/bundle/pair-wait.wasm",
+        kinds: &["wait"],
+        size_max: EXAMPLE_SIZE_MAX,
+    },
+    Guest {
+        package: "portcullis-example-path-scanner",
+        file: "examples/bundle/path-scanner.wasm",
+        kinds: &["scanner"],
+        size_max: EXAMPLE_SIZE_MAX,
+    },
+    Guest {
+        package: "portcullis-example-shared-target",
+        file: "examples/bundle/shared-target.wasm",
+        kinds: &["ban"],
+        size_max: EXAMPLE_SIZE_MAX,
+    },
+    Guest {
+        package: "portcullis-example-sliding-ban",
+        file: "examples/bundle/sliding-ban.wasm",
+        kinds: &["ban"],
+        size_max: EXAMPLE_SIZE_MAX,
+    },
+    Guest {
+        package: "portcullis-example-spraying",
+        file: "examples/bundle/spraying.wasm",
+        kinds: &["ban"],
+        size_max: EXAMPLE_SIZE_MAX,
+    },
+    Guest {
+        package: "portcullis-example-working-hours",
+        file: "examples/bundle/working-hours.wasm",
+        kinds: &["ban"],
+        size_max: EXAMPLE_SIZE_MAX,
+    },
 ];
 
 impl Guest {
