@@ -232,6 +232,53 @@ fn trailers_go_through_both_ways() {
     assert_eq!((received.body.as_slice(), received.header("x-mine")), (b"abc".as_slice(), Some("7")));
 }
 
+/// Before it may come requests on the same connection, and its bytes may come with theirs.
+#[test]
+fn a_request_with_a_length_and_chunks_is_refused_wherever_it_stands_and_ends_the_connection() {
+    let backend = Backend::start(|request| Answer::status(200).body(std::str::from_utf8(&request.body).unwrap()));
+    let server = Portcullis::new().upstream(&backend.url()).start();
+    let length = "Content-Length: 3\r\n";
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let post = |path: &str, fields: &str, body: &str| format!("POST {path} HTTP/1.1\r\nHost: h\r\n{fields}\r\n{body}");
+    let chunks = "5;a=b\r\nhello\r\n3\r\n, y\r\n0\r\nX: y\r\n\r\n";
+    // The second is what a length of 3 would hide.
+    let hiding = format!("0\r\n\r\n{}", post("/hidden", length, "abc"));
+    for fields in [[length, chunked], [chunked, length]] {
+        let both = post("/both", &fields.concat(), &hiding);
+        for before in [
+            vec![],
+            vec![(post("/sized", length, "abc"), "abc")],
+            vec![(post("/chunked", chunked, chunks), "hello, y"), (post("/sized", length, "abc"), "abc")],
+            vec![(post("/sized", length, "abc"), "abc"), (post("/chunked", chunked, chunks), "hello, y")],
+        ] {
+            for pipelined in [false, true] {
+                let mut connection = server.connect();
+                let first: String = before.iter().map(|(request, _)| request.as_str()).collect();
+                if pipelined {
+                    connection.send(format!("{first}{both}").as_bytes());
+                }
+                for (request, said) in &before {
+                    if !pipelined {
+                        connection.send(request.as_bytes());
+                    }
+                    let reply = connection.read(false).unwrap();
+                    assert_eq!((reply.status, reply.text()), (200, *said), "{request}");
+                }
+                if !pipelined {
+                    connection.send(both.as_bytes());
+                }
+                let reply = connection.read(false).unwrap();
+                assert_eq!((reply.status, reply.text()), (400, "400 Bad Request\n"), "{first}{both}");
+                assert_eq!(reply.header("connection"), Some("close"));
+                connection.expect_closed();
+            }
+        }
+    }
+    let targets: Vec<_> = backend.received().into_iter().map(|received| received.target).collect();
+    assert_eq!(targets.len(), 20);
+    assert!(targets.iter().all(|target| target == "/sized" || target == "/chunked"), "{targets:?}");
+}
+
 #[test]
 fn requests_under_way_at_the_end_are_answered_and_the_server_exits_with_0() {
     let door = Arc::new(Latch::default());

@@ -1,5 +1,6 @@
-//! One client connection: its addresses, and what the sweep needs to see of its
-//! life. It must not know requests, policies or the upstream.
+//! One client connection: its addresses, what the sweep needs to see of its
+//! life, and which of its requests can be read in two ways. It must not know
+//! what is in requests, policies or the upstream.
 //!
 //! Timeouts toward clients are kept by a sweep over all connections of a worker
 //! and not by a timer each: a timer costs some 3 % of a proxied request, a
@@ -52,6 +53,11 @@ pub struct Connection {
     linger_since: AtomicU64,
     /// A request's body was left unread: closing at once would make the client's kernel drop our reply.
     unread: AtomicBool,
+    /// Requests that have come to be vetted. Only the worker's own thread counts.
+    requests: AtomicU64,
+    /// The number of the first request with both a Content-Length and a Transfer-Encoding; 0 while there is none.
+    two_lengths: AtomicU64,
+    tunnel: AtomicBool,
     h2: AtomicBool,
     closing: AtomicBool,
     cut: AtomicBool,
@@ -74,6 +80,9 @@ impl Connection {
             blocked_since: AtomicU64::new(NEVER),
             linger_since: AtomicU64::new(NEVER),
             unread: AtomicBool::new(false),
+            requests: AtomicU64::new(0),
+            two_lengths: AtomicU64::new(0),
+            tunnel: AtomicBool::new(false),
             h2: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             cut: AtomicBool::new(false),
@@ -159,6 +168,27 @@ impl Connection {
         if self.linger_since.load(Ordering::Relaxed) == NEVER {
             self.linger_since.store(self.clock.now(), Ordering::Relaxed);
         }
+    }
+
+    /// The head of that request, counted from 1, has both a Content-Length and a Transfer-Encoding.
+    pub(super) fn saw_two_lengths(&self, request: u64) {
+        self.two_lengths.store(request, Ordering::Relaxed);
+    }
+
+    /// Counts one more request, which is to be vetted, and says whether it came with two lengths.
+    pub(super) fn next_request_has_two_lengths(&self) -> bool {
+        let number = self.requests.load(Ordering::Relaxed) + 1;
+        self.requests.store(number, Ordering::Relaxed);
+        self.two_lengths.load(Ordering::Relaxed) == number
+    }
+
+    /// No more requests come: the client is about to be told that the protocol has changed.
+    pub(super) fn becomes_tunnel(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Relaxed)
     }
 
     /// Begins an exchange: a request has arrived.

@@ -10,6 +10,7 @@ mod body;
 mod cap;
 mod collect;
 mod connection;
+mod framing;
 pub mod headers;
 mod listen;
 mod options;

@@ -5,10 +5,10 @@
 //! hyper has already answered 400 to conflicting or malformed lengths, chunked
 //! that isn't last, folded lines, spaces before colons and control characters.
 //! Of a request with both Content-Length and Transfer-Encoding, in either
-//! order, hyper keeps the chunked framing alone, removes the length and closes
-//! the connection after the reply: what RFC 9112 6.3 asks for. Since what goes
-//! upstream is encoded anew from that one reading, and nothing after it on the
-//! connection is read, no second request can hide in the difference.
+//! order, hyper keeps the chunked framing alone and removes the length, as RFC
+//! 9112 6.3 allows; but whoever sends both may mean to smuggle a request past
+//! somebody before us, so it is refused, as the RFC allows too. Since the head
+//! doesn't tell any more, that is seen in the bytes before ([`super::framing`]).
 
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -18,8 +18,12 @@ use super::reply::{Reply, Status};
 use super::{headers, path};
 
 /// Checks a head and brings it to one form: the target a path (or `*`), the
-/// host in the Host header.
-pub(super) fn vet<B>(request: &mut Request<B>) -> Result<(), Reply> {
+/// host in the Host header. Whether it came with two lengths it doesn't tell
+/// itself.
+pub(super) fn vet<B>(request: &mut Request<B>, two_lengths: bool) -> Result<(), Reply> {
+    if two_lengths {
+        return Err(Reply::new(Status::BadRequest).close());
+    }
     if *request.method() == Method::CONNECT {
         return Err(Reply::new(Status::MethodNotAllowed).close());
     }
@@ -195,7 +199,7 @@ mod tests {
             request = request.header(HOST, *host);
         }
         let mut request = request.body(()).unwrap();
-        vet(&mut request).map_err(|_| ())?;
+        vet(&mut request, false).map_err(|_| ())?;
         let host = request.headers().get(HOST).map_or("", |host| host.to_str().unwrap());
         Ok((request.uri().to_string(), host.to_owned()))
     }

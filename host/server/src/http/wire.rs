@@ -1,18 +1,17 @@
 //! A client's socket as hyper reads and writes it, telling its [`Connection`]
-//! what the sweep must know; and which protocol its first bytes speak. It must
-//! not know what the bytes mean beyond that.
+//! what the sweep and the vetting must know; and which protocol its first bytes
+//! speak. It must not know what the bytes mean beyond that.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::connection::Connection;
+use super::framing::Framing;
 
 /// What an HTTP/2 client with prior knowledge says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -30,12 +29,14 @@ pub(super) enum Protocol {
 /// A client's socket.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: TokioIo<TcpStream>,
+    stream: TcpStream,
     first: [u8; PREFACE.len()],
     first_at: usize,
     first_len: usize,
     lingered: usize,
     shut: bool,
+    /// Of HTTP/1, while requests come.
+    framing: Option<Framing>,
     connection: Arc<Connection>,
 }
 
@@ -61,27 +62,43 @@ impl Wire {
                 break Protocol::Http1;
             }
         };
-        let stream = TokioIo::new(stream);
-        Ok(Some((protocol, Self { stream, first, first_at: 0, first_len: len, lingered: 0, shut: false, connection })))
+        let framing = (protocol == Protocol::Http1).then(Framing::new);
+        let (first_at, first_len, lingered, shut) = (0, len, 0, false);
+        Ok(Some((protocol, Self { stream, first, first_at, first_len, lingered, shut, framing, connection })))
+    }
+
+    /// Looks at bytes that hyper is about to read: what it hands on of them comes after.
+    fn saw(&mut self, bytes: &[u8]) {
+        let Some(framing) = &mut self.framing else { return };
+        if self.connection.is_tunnel() {
+            self.framing = None;
+        } else if let Some(number) = framing.see(bytes) {
+            self.connection.saw_two_lengths(number);
+            self.framing = None;
+        }
     }
 }
 
-impl Read for Wire {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+impl AsyncRead for Wire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.first_at < this.first_len {
+        let before = buf.filled().len();
+        let read = if this.first_at < this.first_len {
             let take = buf.remaining().min(this.first_len - this.first_at);
             buf.put_slice(&this.first[this.first_at..this.first_at + take]);
             this.first_at += take;
-            return Poll::Ready(Ok(()));
-        }
-        let read = ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
-        this.connection.saw_read();
+            Ok(())
+        } else {
+            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
+            this.connection.saw_read();
+            read
+        };
+        this.saw(&buf.filled()[before..]);
         Poll::Ready(read)
     }
 }
 
-impl Write for Wire {
+impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.connection.saw_write(written.is_pending());
@@ -108,7 +125,7 @@ impl Write for Wire {
         while this.lingered < LINGER_BYTES_MAX {
             let mut room = [0; 4096];
             let mut away = ReadBuf::new(&mut room);
-            ready!(Pin::new(this.stream.inner_mut()).poll_read(cx, &mut away))?;
+            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut away))?;
             if away.filled().is_empty() {
                 break;
             }
@@ -129,5 +146,53 @@ impl Write for Wire {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cap::ConnectionCap;
+    use super::super::connection::Clock;
+    use super::*;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpListener;
+
+    const TWO_LENGTHS: &[u8] = b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+
+    /// Reads what a client sends, into a buffer of that size, and says whether any request has two lengths.
+    async fn two_lengths(sent: &[u8], room: usize, tunnel: bool) -> (Protocol, bool) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        client.write_all(sent).await.unwrap();
+        drop(client);
+        let slot = ConnectionCap::new(1).try_acquire().unwrap();
+        let connection = Arc::new(Connection::new(peer, address, Arc::new(Clock::default()), slot));
+        if tunnel {
+            connection.becomes_tunnel();
+        }
+        let (protocol, mut wire) = Wire::detect(stream, Arc::clone(&connection)).await.unwrap().unwrap();
+        let mut read = Vec::new();
+        let mut buffer = vec![0; room];
+        loop {
+            let length = wire.read(&mut buffer).await.unwrap();
+            if length == 0 {
+                break;
+            }
+            read.extend_from_slice(&buffer[..length]);
+        }
+        assert_eq!(read, sent);
+        (protocol, (0..9).any(|_| connection.next_request_has_two_lengths()))
+    }
+
+    #[tokio::test]
+    async fn two_lengths_are_seen_in_requests_of_http_1_alone() {
+        for room in [1, 7, 4096] {
+            assert_eq!(two_lengths(TWO_LENGTHS, room, false).await, (Protocol::Http1, true));
+            assert_eq!(two_lengths(TWO_LENGTHS, room, true).await, (Protocol::Http1, false), "in a tunnel");
+            let h2 = [PREFACE, TWO_LENGTHS].concat();
+            assert_eq!(two_lengths(&h2, room, false).await, (Protocol::Http2, false));
+        }
     }
 }

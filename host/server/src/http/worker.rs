@@ -11,11 +11,11 @@ use std::sync::Weak;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -228,6 +228,7 @@ impl<S: Service> Worker<S> {
     async fn converse(self: &Arc<Self>, stream: TcpStream, connection: Arc<Connection>) {
         let detected = Wire::detect(stream, Arc::clone(&connection));
         let Some(Ok(Some((protocol, wire)))) = until_told(detected, &connection, None).await else { return };
+        let wire = TokioIo::new(wire);
         match protocol {
             Protocol::Http1 => {
                 let handler = service_fn(|request| answer(self, &connection, request));
@@ -255,10 +256,11 @@ async fn answer<S: Service>(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let exchange = connection.begin();
+    let two_lengths = connection.next_request_has_two_lengths();
     let (parts, incoming) = request.into_parts();
     let body = Body::from_client(incoming, worker.options.body_idle_timeout, &exchange);
     let mut request = Request::from_parts(parts, body);
-    let response = match vet(&mut request) {
+    let response = match vet(&mut request, two_lengths) {
         Ok(()) => worker.service.call(request, connection).await,
         Err(reply) => {
             let connect = reply.status() == Status::MethodNotAllowed;
@@ -268,6 +270,9 @@ async fn answer<S: Service>(
             reply.into_response(Form::of(request.method(), request.headers()))
         }
     };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        connection.becomes_tunnel();
+    }
     Ok(response.map(|body| body.during(exchange)))
 }
 
@@ -328,4 +333,48 @@ fn concerns_one_connection(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    /// Changes the protocol where that is asked for by the path.
+    struct Changes;
+
+    impl Service for Changes {
+        async fn call(&self, request: Request<Body>, _: &Arc<Connection>) -> Response<Body> {
+            let mut response = Response::new(Body::empty());
+            if request.uri().path() == "/101" {
+                *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+            }
+            response
+        }
+    }
+
+    /// While requests come they are looked at; in a tunnel that is for nothing.
+    #[tokio::test]
+    async fn a_connection_is_a_tunnel_once_the_reply_is_101_and_not_before() {
+        let worker = Arc::new(Worker::new(Arc::new(Changes), HttpOptions::default(), ConnectionCap::new(1)));
+        for (path, tunnel) in [("/200", false), ("/101", true)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let (stream, peer) = listener.accept().await.unwrap();
+            let slot = worker.cap.try_acquire().unwrap();
+            let connection = Arc::new(Connection::new(peer, address, Arc::clone(&worker.clock), slot));
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut said = String::new();
+            let (_, read) = tokio::join!(worker.converse(stream, Arc::clone(&connection)), async {
+                client.read_to_string(&mut said).await
+            });
+            read.unwrap();
+            assert!(said.starts_with(&format!("HTTP/1.1 {}", &path[1..])), "{said}");
+            assert_eq!(connection.is_tunnel(), tunnel);
+        }
+    }
 }
