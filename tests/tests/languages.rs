@@ -69,27 +69,27 @@ macro_rules! in_each_language {
 
             #[test]
             fn it_describes_itself_as_the_bundles() {
-                PLUGIN.as_ref().map_or((), super::describes_itself_as_the_bundles);
+                PLUGIN.iter().for_each(super::describes_itself_as_the_bundles);
             }
 
             #[test]
             fn it_refuses_the_same_settings() {
-                PLUGIN.as_ref().map_or((), super::refuses_the_same_settings);
+                PLUGIN.iter().for_each(super::refuses_the_same_settings);
             }
 
             #[test]
             fn it_judges_any_history_alike() {
-                PLUGIN.as_ref().map_or((), super::judges_any_history_alike);
+                PLUGIN.iter().for_each(super::judges_any_history_alike);
             }
 
             #[test]
             fn it_answers_any_bytes_as_state_alike() {
-                PLUGIN.as_ref().map_or((), super::answers_any_bytes_as_state_alike);
+                PLUGIN.iter().for_each(super::answers_any_bytes_as_state_alike);
             }
 
             #[test]
             fn it_starts_within_the_deadline_and_serves_on() {
-                PLUGIN.as_ref().map_or((), super::starts_within_the_deadline_and_serves_on);
+                PLUGIN.iter().for_each(super::starts_within_the_deadline_and_serves_on);
             }
         }
     )*};
@@ -108,9 +108,10 @@ struct Told(Mutex<Vec<String>>);
 
 impl Reporter for Told {
     fn report(&self, _: &str, report: Report<'_>) {
-        self.0.lock().unwrap().push(match report {
-            Report::Log { level, message } => format!("{level:?}: {message}"),
-            other => format!("not a log line: {other:?}"),
+        self.0.lock().unwrap().push(if let Report::Log { level, message } = report {
+            format!("{level:?}: {message}")
+        } else {
+            format!("not a log line: {report:?}")
         });
     }
 }
