@@ -11,6 +11,8 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod scenario;
+
 mod observed;
 mod plan;
 mod shelf;
