@@ -11,10 +11,12 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod logs;
 pub mod scenario;
 
 mod observed;
 mod plan;
+pub mod replay;
 mod shelf;
 mod world;
 

@@ -136,6 +136,7 @@ pub struct World {
     clock: Arc<VirtualClock>,
     store: Arc<MemoryStore>,
     journal: Option<Arc<Journal>>,
+    reporter: Arc<dyn Reporter>,
     judges: Vec<Arc<dyn Judge>>,
     gate: Gate,
 }
@@ -146,7 +147,8 @@ impl World {
     /// # Errors
     /// [`OpenError`] if a plugin refuses its settings or can't run.
     pub fn open(plan: Plan, mode: Mode) -> Result<Self, OpenError> {
-        Self::begin(plan, mode, Some(Arc::default()))
+        let journal: Arc<Journal> = Arc::default();
+        Self::begin(plan, mode, Some(Arc::clone(&journal)), journal)
     }
 
     /// A world in which nothing is noted down, for much traffic.
@@ -154,15 +156,28 @@ impl World {
     /// # Errors
     /// As [`World::open`].
     pub fn open_unobserved(plan: Plan, mode: Mode) -> Result<Self, OpenError> {
-        Self::begin(plan, mode, None)
+        Self::open_reporting(plan, mode, Arc::new(Silent))
     }
 
-    fn begin(plan: Plan, mode: Mode, journal: Option<Arc<Journal>>) -> Result<Self, OpenError> {
+    /// The same, but what policies have to tell is told, as by the server.
+    ///
+    /// # Errors
+    /// As [`World::open`].
+    pub fn open_reporting(plan: Plan, mode: Mode, reporter: Arc<dyn Reporter>) -> Result<Self, OpenError> {
+        Self::begin(plan, mode, None, reporter)
+    }
+
+    fn begin(
+        plan: Plan,
+        mode: Mode,
+        journal: Option<Arc<Journal>>,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<Self, OpenError> {
         let clock = Arc::new(VirtualClock::new(plan.start));
         let store = Arc::new(MemoryStore::new(plan.capacity));
-        let judges = judges(&plan.policies, mode, journal.as_ref())?;
+        let judges = judges(&plan.policies, mode, journal.as_ref(), &reporter)?;
         let gate = gate(&plan, &judges, &store, &clock);
-        Ok(Self { plan, mode, clock, store, journal, judges, gate })
+        Ok(Self { plan, mode, clock, store, journal, reporter, judges, gate })
     }
 
     /// What it was made of, swaps counted in.
@@ -265,7 +280,7 @@ impl World {
     /// # Errors
     /// [`OpenError`]; then nothing has changed.
     pub fn swap(&mut self, policies: Vec<PolicyPlan>) -> Result<(), OpenError> {
-        self.judges = judges(&policies, self.mode, self.journal.as_ref())?;
+        self.judges = judges(&policies, self.mode, self.journal.as_ref(), &self.reporter)?;
         self.plan.policies = policies;
         self.gate.swap(ruleset(&self.plan, &self.judges, &*self.store));
         Ok(())
@@ -276,7 +291,7 @@ impl World {
     /// # Errors
     /// [`OpenError`], as at any start.
     pub fn restart(&mut self, keeps: RestartKeeps) -> Result<(), OpenError> {
-        self.judges = judges(&self.plan.policies, self.mode, self.journal.as_ref())?;
+        self.judges = judges(&self.plan.policies, self.mode, self.journal.as_ref(), &self.reporter)?;
         if keeps == RestartKeeps::Nothing {
             self.store = Arc::new(MemoryStore::new(self.plan.capacity));
         }
@@ -321,11 +336,11 @@ fn judges(
     policies: &[PolicyPlan],
     mode: Mode,
     journal: Option<&Arc<Journal>>,
+    reporter: &Arc<dyn Reporter>,
 ) -> Result<Vec<Arc<dyn Judge>>, OpenError> {
     let make = |plan: &PolicyPlan| {
-        let reporter =
-            journal.map_or_else(|| Arc::new(Silent) as Arc<dyn Reporter>, |journal| Arc::clone(journal) as _);
-        let judge = plan.judge(mode, reporter).map_err(|error| OpenError { policy: plan.name.clone(), error })?;
+        let judge =
+            plan.judge(mode, Arc::clone(reporter)).map_err(|error| OpenError { policy: plan.name.clone(), error })?;
         let judge: Arc<dyn Judge> = Arc::new(judge);
         Ok(match journal {
             None => judge,

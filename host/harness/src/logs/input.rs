@@ -1,0 +1,279 @@
+//! How logs come in: plain, gzip or zstd, told apart by their first bytes, and
+//! cut into lines of bounded length.
+
+use std::io::{self, BufReader, Cursor, ErrorKind, Read};
+
+use flate2::bufread::MultiGzDecoder;
+use memchr::memchr;
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+/// Longest line that is looked at, in bytes without its newline; of a longer
+/// one it is only told that it was there.
+pub const LINE_BYTES_MAX: usize = 64 << 10;
+/// Read at once.
+const BUFFER_BYTES: usize = 256 << 10;
+
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
+/// One log: a name for messages, and its bytes without compression.
+pub struct Input {
+    name: String,
+    reader: Box<dyn Read>,
+}
+
+/// A log that couldn't be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// A compressed log stops in the middle.
+    #[error("{name}: the compressed data ends too early, after line {lines}")]
+    Truncated {
+        /// The log.
+        name: String,
+        /// Whole lines of it that were read.
+        lines: u64,
+    },
+    /// Anything else that can happen to one who reads.
+    #[error("{name}: {error} (after line {lines})")]
+    Io {
+        /// The log.
+        name: String,
+        /// Whole lines of it that were read.
+        lines: u64,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+impl InputError {
+    /// What went wrong with the log of that name after so many lines.
+    #[must_use]
+    pub fn new(name: &str, lines: u64, error: io::Error) -> Self {
+        let name = name.to_owned();
+        match error.kind() {
+            ErrorKind::UnexpectedEof => Self::Truncated { name, lines },
+            _ => Self::Io { name, lines, error },
+        }
+    }
+}
+
+impl Input {
+    /// A log from its bytes, which are decompressed if they begin as gzip's or
+    /// zstd's do.
+    ///
+    /// # Errors
+    /// [`InputError`] if not even the first bytes can be read.
+    pub fn new(name: &str, mut reader: impl Read + 'static) -> Result<Self, InputError> {
+        let mut first = Vec::with_capacity(ZSTD.len());
+        let read = reader.by_ref().take(ZSTD.len() as u64).read_to_end(&mut first);
+        read.map_err(|error| InputError::new(name, 0, error))?;
+        let (gzip, zstd) = (first.starts_with(GZIP), first == ZSTD);
+        let whole = Cursor::new(first).chain(reader);
+        let reader: Box<dyn Read> = if gzip {
+            Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, whole)))
+        } else if zstd {
+            Box::new(Zstd::new(BufReader::with_capacity(BUFFER_BYTES, whole)))
+        } else {
+            Box::new(whole)
+        };
+        Ok(Self { name: name.to_owned(), reader })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its lines.
+    #[must_use]
+    pub fn into_lines(self) -> Lines<Box<dyn Read>> {
+        Lines::new(self.reader)
+    }
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Input").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// One line without its newline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line<'b> {
+    /// All of it.
+    Whole(&'b [u8]),
+    /// It was longer than [`LINE_BYTES_MAX`].
+    TooLong,
+}
+
+/// Cuts bytes into lines, in one buffer of constant size.
+pub struct Lines<R> {
+    reader: R,
+    buffer: Box<[u8]>,
+    /// What is read and not yet given out.
+    filled: std::ops::Range<usize>,
+    at_end: bool,
+}
+
+impl<R: Read> Lines<R> {
+    /// The lines of what `reader` reads.
+    #[must_use]
+    pub fn new(reader: R) -> Self {
+        Self { reader, buffer: vec![0; BUFFER_BYTES].into_boxed_slice(), filled: 0..0, at_end: false }
+    }
+
+    /// What comes next, as far as it is at hand or one read brings it; nothing
+    /// is used up.
+    ///
+    /// # Errors
+    /// As the reader's.
+    pub fn peek(&mut self) -> io::Result<&[u8]> {
+        while !self.at_end && self.filled.len() < LINE_BYTES_MAX {
+            self.fill()?;
+        }
+        Ok(&self.buffer[self.filled.clone()])
+    }
+
+    /// The next line; none at the end. The last one needs no newline.
+    ///
+    /// # Errors
+    /// As the reader's; what was read of the line before that is lost.
+    pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
+        let mut searched = 0;
+        loop {
+            let unread = &self.buffer[self.filled.clone()];
+            if let Some(newline) = memchr(b'\n', &unread[searched..]) {
+                let line = self.filled.start..self.filled.start + searched + newline;
+                self.filled.start = line.end + 1;
+                return Ok(Some(self.bounded(line)));
+            }
+            searched = unread.len();
+            if searched > LINE_BYTES_MAX {
+                return self.skip_line().map(|()| Some(Line::TooLong));
+            }
+            if self.at_end {
+                let line = self.filled.clone();
+                self.filled.start = line.end;
+                return Ok((!line.is_empty()).then(|| self.bounded(line)));
+            }
+            self.fill()?;
+        }
+    }
+
+    fn bounded(&self, line: std::ops::Range<usize>) -> Line<'_> {
+        if line.len() > LINE_BYTES_MAX { Line::TooLong } else { Line::Whole(&self.buffer[line]) }
+    }
+
+    /// Drops everything up to the next newline.
+    fn skip_line(&mut self) -> io::Result<()> {
+        loop {
+            if let Some(newline) = memchr(b'\n', &self.buffer[self.filled.clone()]) {
+                self.filled.start += newline + 1;
+                return Ok(());
+            }
+            self.filled = 0..0;
+            if self.at_end {
+                return Ok(());
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Reads once, behind what is there.
+    fn fill(&mut self) -> io::Result<()> {
+        self.buffer.copy_within(self.filled.clone(), 0);
+        self.filled = 0..self.filled.len();
+        loop {
+            match self.reader.read(&mut self.buffer[self.filled.end..]) {
+                Ok(read) => {
+                    self.filled.end += read;
+                    self.at_end = read == 0;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl<R> std::fmt::Debug for Lines<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lines").field("filled", &self.filled).field("at_end", &self.at_end).finish_non_exhaustive()
+    }
+}
+
+/// A zstd stream of one frame after the other. A window of more than 100 MiB
+/// is refused by the decoder, so memory is bounded.
+struct Zstd<R> {
+    reader: R,
+    frame: FrameDecoder,
+    within: bool,
+}
+
+impl<R: io::BufRead> Zstd<R> {
+    fn new(reader: R) -> Self {
+        Self { reader, frame: FrameDecoder::new(), within: false }
+    }
+
+    /// Goes on to the next frame that has content; false at the end.
+    fn begin_frame(&mut self) -> io::Result<bool> {
+        while !self.reader.fill_buf()?.is_empty() {
+            match self.frame.init(&mut self.reader) {
+                Ok(()) => return Ok(true),
+                Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                    let skipped = io::copy(&mut self.reader.by_ref().take(length.into()), &mut io::sink())?;
+                    if skipped < length.into() {
+                        return Err(ErrorKind::UnexpectedEof.into());
+                    }
+                }
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        Ok(false)
+    }
+
+    /// The decoder wraps the end of its input in errors of many kinds.
+    fn failed(&mut self, error: FrameDecoderError) -> io::Error {
+        match self.reader.fill_buf() {
+            Ok([]) => ErrorKind::UnexpectedEof.into(),
+            Ok(_) => io::Error::new(ErrorKind::InvalidData, format!("broken zstd data: {error}")),
+            Err(error) => error,
+        }
+    }
+}
+
+impl<R: io::BufRead> Read for Zstd<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if !self.within {
+                if !self.begin_frame()? {
+                    return Ok(0);
+                }
+                self.within = true;
+            }
+            if self.frame.can_collect() == 0 && !self.frame.is_finished() {
+                let strategy = BlockDecodingStrategy::UptoBytes(into.len());
+                if let Err(error) = self.frame.decode_blocks(&mut self.reader, strategy) {
+                    return Err(self.failed(error));
+                }
+            }
+            let read = self.frame.read(into)?;
+            if read > 0 {
+                return Ok(read);
+            }
+            if self.frame.is_finished() {
+                self.within = false;
+                if self
+                    .frame
+                    .get_checksum_from_data()
+                    .is_some_and(|sum| self.frame.get_calculated_checksum() != Some(sum))
+                {
+                    return Err(io::Error::new(ErrorKind::InvalidData, "broken zstd data: the checksum differs"));
+                }
+            }
+        }
+    }
+}

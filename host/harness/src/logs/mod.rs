@@ -1,0 +1,108 @@
+//! Logs as they were written, line by line: the formats, and how they come in.
+//!
+//! A [`Parser`] takes the bytes of one line and gives an [`Entry`], or says why
+//! there is none; it keeps nothing of a line and reads nothing itself, so that
+//! whoever watches a growing log can use it as replay does. [`Input`] and
+//! [`Lines`] read files, whole, compressed or from a pipe.
+//!
+//! What each format looks like and what is made of it stands in `LOGS.md`
+//! beside this crate's manifest. Two things hold for all: a line is matched
+//! from end to end in linear time, and an address is taken from the one place
+//! that the format has for it, never from what a stranger wrote (a path, an
+//! id, a user agent).
+
+mod access;
+mod field;
+mod format;
+mod input;
+mod pattern;
+mod portcullis;
+mod rportd;
+mod text;
+mod time;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+use portcullis_domain::{Outcome, Timestamp};
+
+pub use format::{Format, Parser, SAMPLE_LINES};
+pub use input::{Input, InputError, LINE_BYTES_MAX, Line, Lines};
+pub use pattern::{Pattern, PatternError, PatternOptions};
+pub use text::Text;
+
+/// What a parser makes of one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parsed<'l> {
+    /// Something happened that policies judge.
+    Entry(Entry<'l>),
+    /// A line of this format that tells of nothing that policies judge.
+    Other,
+    /// Nothing stands there.
+    Empty,
+    /// No line of this format.
+    Unknown,
+}
+
+/// A line that tells of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry<'l> {
+    /// When, as the line has it; a time without a zone is taken for UTC.
+    pub at: Timestamp,
+    /// From where.
+    pub from: IpAddr,
+    /// Who it was said to be, or who it was; never empty.
+    pub client: Option<Text<'l>>,
+    /// What.
+    pub what: What<'l>,
+    /// Whether a filter for scanners and guessers would mark the line: what
+    /// counts as *matched*.
+    pub offence: bool,
+}
+
+impl Entry<'_> {
+    /// Whether somebody is at work who knows a secret: a login that succeeded,
+    /// or a request by a known client that was answered with 2xx or 3xx.
+    #[must_use]
+    pub fn shows_login(&self) -> bool {
+        match &self.what {
+            What::Login(outcome) => *outcome == Outcome::Success,
+            What::Request(answered) => self.client.is_some() && (200..400).contains(&answered.status),
+            What::FailedRequest(_) => false,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What<'l> {
+    /// A request was answered.
+    Request(Answered<'l>),
+    /// A login attempt ended.
+    Login(Outcome),
+    /// A request was answered that was a failed login attempt, too.
+    FailedRequest(Answered<'l>),
+}
+
+/// An answered request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered<'l> {
+    /// The method.
+    pub method: Text<'l>,
+    /// The path without the query.
+    pub path: Text<'l>,
+    /// The status of the reply, 100 to 999.
+    pub status: u16,
+    /// Where the client came from, if the format has it.
+    pub referer: Option<Text<'l>>,
+    /// What the client says it is, if the format has it.
+    pub user_agent: Option<Text<'l>>,
+}
+
+impl<'l> Answered<'l> {
+    fn new(method: Text<'l>, path: Text<'l>, status: u16) -> Self {
+        Self { method, path, status, referer: None, user_agent: None }
+    }
+}

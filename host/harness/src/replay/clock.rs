@@ -1,0 +1,92 @@
+//! Times of a log as times of a world, which never go back.
+
+use portcullis_domain::Timestamp;
+
+/// A line that is earlier by no more than this came late: servers write a line
+/// when a request is over.
+const LATE_MS_MAX: u64 = 60_000;
+/// So many lines in a row that are earlier by more mean that the clock was set
+/// back, as at the end of summer time, or that an older log follows.
+const SET_BACK_LINES: u32 = 16;
+
+/// Lines whose times went back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimesBack {
+    /// Earlier by a minute at most: judged as if they came at the time of the
+    /// latest before them.
+    pub late: u64,
+    /// Earlier by more: not judged, since what was hours apart would count as
+    /// one moment.
+    pub left_out: u64,
+    /// How often so many of these followed each other that the log's clock must
+    /// have been set back; from there on time goes on from where it was.
+    pub set_back: u64,
+}
+
+/// Turns one into the other.
+#[derive(Debug, Default)]
+pub(super) struct LogClock {
+    now: u64,
+    /// Added to the log's times since its clock was set back.
+    offset: u64,
+    behind: u32,
+    pub(super) back: TimesBack,
+}
+
+impl LogClock {
+    /// The world's time for a line of that time; none if the line is to be left out.
+    pub(super) fn at(&mut self, recorded: Timestamp) -> Option<Timestamp> {
+        let shifted = recorded.as_millis().saturating_add(self.offset);
+        if shifted.saturating_add(LATE_MS_MAX) >= self.now {
+            self.back.late += u64::from(shifted < self.now);
+            self.behind = 0;
+            self.now = self.now.max(shifted);
+            return Some(Timestamp::from_millis(self.now));
+        }
+        self.behind += 1;
+        if self.behind < SET_BACK_LINES {
+            self.back.left_out += 1;
+            return None;
+        }
+        self.behind = 0;
+        self.back.set_back += 1;
+        self.offset += self.now - shifted;
+        Some(Timestamp::from_millis(self.now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clock() -> (LogClock, impl Fn(&mut LogClock, u64) -> Option<u64>) {
+        let at = |clock: &mut LogClock, second: u64| {
+            clock.at(Timestamp::from_millis(second * 1000)).map(|at| at.as_millis() / 1000)
+        };
+        (LogClock::default(), at)
+    }
+
+    #[test]
+    fn a_line_that_came_late_counts_as_of_now() {
+        let (mut clock, at) = clock();
+        assert_eq!([1000, 990, 940, 1001].map(|second| at(&mut clock, second)), [1000, 1000, 1000, 1001].map(Some));
+        assert_eq!(clock.back, TimesBack { late: 2, ..TimesBack::default() });
+    }
+
+    #[test]
+    fn a_line_from_long_ago_is_left_out() {
+        let (mut clock, at) = clock();
+        assert_eq!([10_000, 9_939, 10_001].map(|second| at(&mut clock, second)), [Some(10_000), None, Some(10_001)]);
+        assert_eq!(clock.back, TimesBack { left_out: 1, ..TimesBack::default() });
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_goes_on_from_where_it_was() {
+        let (mut clock, at) = clock();
+        at(&mut clock, 10_000);
+        let left_out = (0..15).all(|step| at(&mut clock, 6_400 + step).is_none());
+        assert!(left_out);
+        assert_eq!([6_415, 6_420, 6_440].map(|second| at(&mut clock, second)), [10_000, 10_005, 10_025].map(Some));
+        assert_eq!(clock.back, TimesBack { left_out: 15, set_back: 1, late: 0 });
+    }
+}

@@ -1,0 +1,258 @@
+//! Recorded traffic through policies, as fast as the machine goes.
+//!
+//! A [`Replay`] is fed lines, or whole logs, and puts each event through the
+//! gate of one [`World`](crate::World), or of two for a comparison; at the end
+//! it has a [`Report`]. Time is that of the log. `LOGS.md` beside this crate's
+//! manifest says what is made of which line.
+
+mod clock;
+mod report;
+mod tally;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use portcullis_domain::{ClientId, Outcome as LoginOutcome, Timestamp};
+
+use crate::logs::{Entry, Format, Input, InputError, Line, Parsed, Parser, What};
+use crate::plan::Plan;
+use crate::world::OpenError;
+use clock::LogClock;
+use tally::{Banned, Occurrence, Side, count};
+
+pub use report::{
+    Against, Ban, EventCounts, LineCounts, NewlyBanned, Outcome, PolicyFailures, RefusedCounts, Report, TimesBack,
+    UnknownLine, Wait,
+};
+
+/// Most lines of no known kind that are kept.
+pub const UNKNOWN_MAX: usize = 10_000;
+/// So much of each of them, in bytes.
+const UNKNOWN_BYTES_MAX: usize = 400;
+
+/// How much of what is found is kept to be shown; everything is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Bans, those who had to wait, and networks of a comparison: so many of each.
+    pub rows: usize,
+    /// Lines of no known kind, at most [`UNKNOWN_MAX`].
+    pub unknown: usize,
+}
+
+/// Why a log couldn't be replayed to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It couldn't be read.
+    #[error("{0}")]
+    Input(#[from] InputError),
+    /// Its first lines fit no format, and none was named.
+    #[error("{name}: the first lines fit no known format; say which it is")]
+    Format {
+        /// The log.
+        name: String,
+    },
+}
+
+/// Traffic on its way through one world or two.
+pub struct Replay {
+    base: Side,
+    against: Option<Side>,
+    parser: Option<Parser>,
+    clock: LogClock,
+    lines: LineCounts,
+    events: EventCounts,
+    span: Option<(Timestamp, Timestamp)>,
+    unknown: Vec<UnknownLine>,
+    unknown_max: usize,
+    shown_max: usize,
+    /// The log that is being read, and the lines read of it.
+    log: Arc<str>,
+    number: u64,
+}
+
+impl Replay {
+    /// Policies that traffic can be put through, and others for a comparison.
+    /// Without a format the first log that has lines decides.
+    ///
+    /// # Errors
+    /// [`OpenError`] if a plugin refuses its settings or can't run.
+    pub fn new(plan: Plan, against: Option<Plan>, format: Option<Format>, shown: Shown) -> Result<Self, OpenError> {
+        let against = against.map(|plan| Side::open(plan, shown.rows, true)).transpose()?;
+        Ok(Self {
+            base: Side::open(plan, shown.rows, false)?,
+            against,
+            parser: format.map(Parser::new),
+            clock: LogClock::default(),
+            lines: LineCounts::default(),
+            events: EventCounts::default(),
+            span: None,
+            unknown: Vec::new(),
+            unknown_max: shown.unknown.min(UNKNOWN_MAX),
+            shown_max: shown.rows,
+            log: "".into(),
+            number: 0,
+        })
+    }
+
+    /// The format, once it is known.
+    #[must_use]
+    pub fn format(&self) -> Option<&Format> {
+        self.parser.as_ref().map(Parser::format)
+    }
+
+    /// Replays a log to its end.
+    ///
+    /// # Errors
+    /// [`ReplayError`]; the lines before it have been judged, and the replay
+    /// can go on with another log.
+    pub fn read(&mut self, input: Input) -> Result<(), ReplayError> {
+        let name = input.name().to_owned();
+        let mut lines = input.into_lines();
+        (self.log, self.number) = (name.as_str().into(), 0);
+        let mut parser = match self.parser.take() {
+            Some(parser) => parser,
+            None => {
+                let first = lines.peek().map_err(|error| InputError::new(&name, 0, error))?;
+                if first.is_empty() {
+                    return Ok(());
+                }
+                Parser::new(Format::detect(first).ok_or(ReplayError::Format { name: name.clone() })?)
+            }
+        };
+        let ended = loop {
+            match lines.next_line() {
+                Ok(Some(Line::Whole(line))) => self.line(&mut parser, line),
+                Ok(Some(Line::TooLong)) => self.too_long(),
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(InputError::new(&name, self.number, error).into()),
+            }
+        };
+        self.parser = Some(parser);
+        ended
+    }
+
+    fn too_long(&mut self) {
+        self.number += 1;
+        self.lines.lines += 1;
+        self.lines.missed += 1;
+        self.lines.too_long += 1;
+        self.unknown_line(b"");
+    }
+
+    fn unknown_line(&mut self, line: &[u8]) {
+        self.lines.unknown += 1;
+        if self.unknown.len() < self.unknown_max {
+            let text = line[..line.len().min(UNKNOWN_BYTES_MAX)].to_vec();
+            self.unknown.push(UnknownLine { log: Arc::clone(&self.log), number: self.number, text });
+        }
+    }
+
+    fn line(&mut self, parser: &mut Parser, line: &[u8]) {
+        self.number += 1;
+        self.lines.lines += 1;
+        match parser.parse(line) {
+            Parsed::Entry(entry) => {
+                if entry.offence {
+                    self.lines.matched += 1;
+                } else {
+                    self.lines.missed += 1;
+                }
+                self.entry(&entry);
+            }
+            Parsed::Other => self.lines.missed += 1,
+            Parsed::Empty => self.lines.ignored += 1,
+            Parsed::Unknown => {
+                self.lines.missed += 1;
+                self.unknown_line(line);
+            }
+        }
+    }
+
+    /// Puts one event through the gate.
+    pub fn entry(&mut self, entry: &Entry<'_>) {
+        let events = &mut self.events;
+        match &entry.what {
+            What::Request(_) => events.requests += 1,
+            What::Login(LoginOutcome::Success) => events.successful_logins += 1,
+            What::Login(LoginOutcome::Failure) => events.failed_logins += 1,
+            What::FailedRequest(_) => {
+                events.requests += 1;
+                events.failed_logins += 1;
+            }
+        }
+        let Some(at) = self.clock.at(entry.at) else { return };
+        let first = self.span.map_or(entry.at, |(first, _)| first);
+        self.span = Some((first, entry.at));
+        let client = match entry.client.as_ref().map(|id| ClientId::new(&id.decoded())) {
+            None => None,
+            Some(Ok(client)) => Some(client),
+            Some(Err(_too_long)) => {
+                self.events.ids_too_long += 1;
+                return;
+            }
+        };
+        let occurrence = Occurrence { entry, client, at };
+        self.base.event(&occurrence);
+        if let Some(against) = &mut self.against {
+            against.event(&occurrence);
+        }
+    }
+
+    /// What came of it all.
+    #[must_use]
+    pub fn finish(self) -> Report {
+        let (outcome, banned) = self.base.finish();
+        let against = self.against.map(|against| {
+            let (outcome, others) = against.finish();
+            let newly: Vec<_> = only_in(&others, &banned);
+            let no_longer: Vec<_> = only_in(&banned, &others);
+            Against {
+                outcome,
+                newly_banned_networks: count(newly.len()),
+                newly_banned_logged_in: count(newly.iter().filter(|banned| banned.logins_after > 0).count()),
+                no_longer_banned_networks: count(no_longer.len()),
+                newly_banned: newly
+                    .into_iter()
+                    .take(self.shown_max)
+                    .map(|banned| NewlyBanned {
+                        ban: banned.first.clone(),
+                        logins_after: banned.logins_after,
+                        logins_while_banned: banned.logins_while_banned,
+                    })
+                    .collect(),
+                no_longer_banned: no_longer
+                    .into_iter()
+                    .take(self.shown_max)
+                    .map(|banned| banned.first.clone())
+                    .collect(),
+            }
+        });
+        Report {
+            lines: self.lines,
+            events: self.events,
+            times_back: self.clock.back,
+            span: self.span,
+            outcome,
+            against,
+            unknown: self.unknown,
+        }
+    }
+}
+
+type BannedNetworks = std::collections::HashMap<ipnet::IpNet, Banned>;
+
+/// What is in one and not in the other, by the time of the first ban.
+fn only_in<'a>(one: &'a BannedNetworks, other: &BannedNetworks) -> Vec<&'a Banned> {
+    let only = one.iter().filter(|(network, _)| !other.contains_key(network));
+    let mut only: Vec<_> = only.map(|(_, banned)| banned).collect();
+    only.sort_by_key(|banned| (banned.first.at, banned.first.network));
+    only
+}
+
+impl std::fmt::Debug for Replay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replay").field("lines", &self.lines).field("events", &self.events).finish_non_exhaustive()
+    }
+}
