@@ -146,7 +146,15 @@ function number(count) {
             value = Math.floor(value / 256);
         }
     };
-    return codec(write, (data) => take(data, count).reduceRight((value, byte) => value * 256 + byte, 0));
+    const read = (data) => {
+        const bytes = take(data, count);
+        let value = 0;
+        for (let n = count - 1; n >= 0; n -= 1) {
+            value = value * 256 + bytes[n];
+        }
+        return value;
+    };
+    return codec(write, read);
 }
 
 export const u8 = number(1);
@@ -223,20 +231,21 @@ function fromUtf8(value) {
 // layout: the host hands state only to plugins that name the same, so a changed layout
 // needs a new name. `state("failures-in-a-row/1", { count: u32 })`
 export function state(format, fields) {
+    const layout = Object.entries(fields);
     const encode = (values) => {
         const to = [];
-        for (const [name, field] of Object.entries(fields)) {
+        for (const [name, field] of layout) {
             field.write(values[name], to);
         }
-        return Uint8Array.from(to);
+        return new Uint8Array(to);
     };
     // One whole state. Anything else counts as none, and a warning says so: an error would
     // fail the same subject again and again.
     const decode = (given) => {
-        const data = { bytes: Uint8Array.from(given), at: 0 };
+        const data = { bytes: given, at: 0 };
         try {
             const values = {};
-            for (const [name, field] of Object.entries(fields)) {
+            for (const [name, field] of layout) {
                 values[name] = field.read(data);
             }
             if (data.at < data.bytes.length) {
@@ -320,29 +329,45 @@ function parseAddress(text) {
 // Events
 
 // An attempt or a request, as the policy sees it.
-function event(wire) {
-    const { at, source, attributes, ...rest } = wire;
-    return {
-        ...rest,
-        atMs: at,
-        get source() {
-            return Address.of(source);
-        },
-        // The value of one attribute that the interest asked for, or undefined.
-        attribute: (name) => attributes.find((found) => found.name === name)?.value,
-    };
+class Event {
+    #wire;
+
+    constructor(wire) {
+        this.#wire = wire;
+        this.atMs = wire.at;
+        this.clientAuthId = wire.clientAuthId;
+    }
+
+    get source() {
+        return Address.of(this.#wire.source);
+    }
+
+    // The value of one attribute that the interest asked for, or undefined.
+    attribute(name) {
+        return this.#wire.attributes.find((found) => found.name === name)?.value;
+    }
 }
 
-// One finished login attempt: `atMs`, `source`, `clientAuthId`, `succeeded`, `failed`,
-// `clientKnown`, `secretFingerprint` and `attribute(name)`; null where the host can't tell.
-function attempt(wire) {
-    return Object.assign(event(wire), { succeeded: wire.outcome === "success", failed: wire.outcome === "failure" });
+// One finished login attempt; null where the host can't tell.
+class Attempt extends Event {
+    constructor(wire) {
+        super(wire);
+        this.succeeded = wire.outcome === "success";
+        this.failed = !this.succeeded;
+        this.clientKnown = wire.clientKnown;
+        this.secretFingerprint = wire.secretFingerprint;
+    }
 }
 
-// One answered request: `atMs`, `source`, `clientAuthId`, `authenticated`, `method`,
-// `path`, `status` and `attribute(name)`.
-function request(wire) {
-    return Object.assign(event(wire), { authenticated: wire.clientAuthId !== null });
+// One answered request.
+class Request extends Event {
+    constructor(wire) {
+        super(wire);
+        this.method = wire.method;
+        this.path = wire.path;
+        this.status = wire.status;
+        this.authenticated = wire.clientAuthId !== null;
+    }
 }
 
 // Verdicts
@@ -360,12 +385,17 @@ class Verdict {
     // The host keeps this state from now on, until it needs the room or for so long from
     // the event on. The very same state without a ttl keeps the time it has.
     keep(kept, ttlMs = null) {
-        return Object.assign(this, { kept, forgotten: false, ttl: ttlMs });
+        this.kept = kept;
+        this.forgotten = false;
+        this.ttl = ttlMs;
+        return this;
     }
 
     // The host keeps nothing for this subject any more.
     forget() {
-        return Object.assign(this, { kept: null, forgotten: true });
+        this.kept = null;
+        this.forgotten = true;
+        return this;
     }
 
     toKeep(layout, before, readable) {
@@ -424,7 +454,7 @@ export const warn = (message) => log.log("warn", message);
 export function policy(kind, about) {
     const { name, version, doc, judge, settings = {}, state: layout = NO_STATE } = about;
     const { interest = () => ({}), validate = () => [] } = about;
-    const seen = kind === "scanner" ? request : attempt;
+    const Seen = kind === "scanner" ? Request : Attempt;
     // The only thing that an instance may remember.
     let configured = null;
 
@@ -453,8 +483,8 @@ export function policy(kind, about) {
                 throw "judge was called before configure";
             }
             try {
-                const kept = before === null ? null : layout.decode(before);
-                const verdict = judge(configured, seen(wire), kept);
+                const kept = before === null ? null : layout.decode(new Uint8Array(before));
+                const verdict = judge(configured, new Seen(wire), kept);
                 return { verdict: verdict.order ?? { tag: "pass" }, keep: verdict.toKeep(layout, before, kept !== null) };
             } catch (error) {
                 // Told to the host, which has another way to judge; a trap would say less.

@@ -92,15 +92,16 @@ class Setting:
         return value, None
 
 
-def _read_settings(settings, given, validate):
-    """The settings by name, and every mistake."""
+def _read_settings(kept, settings, given, validate):
+    """The settings as a tuple of that type, and every mistake."""
     left = {setting.name: setting.value for setting in reversed(given)}
-    values, errors = {}, []
+    values, errors = [], []
     for setting in settings:
-        values[setting.name], error = setting._read(left.pop(setting.name, None))
+        value, error = setting._read(left.pop(setting.name, None))
+        values.append(value)
         if error:
             errors.append(types.SettingError(setting.name, error))
-    read = namedtuple("Settings", values)(**values)
+    read = kept._make(values)
     if not errors and validate:
         errors = [types.SettingError(name, message) for name, message in validate(read)]
     errors += [types.SettingError(name, "no such setting") for name in reversed(left)]
@@ -258,12 +259,15 @@ class _Event:
         return next((found.value for found in self._wire.attributes if found.name == name), None)
 
 
+_SUCCESS = types.Outcome.SUCCESS
+
+
 class Attempt(_Event):
     """One finished login attempt, judged by `wait` and `ban` policies."""
 
     def __init__(self, wire):
         super().__init__(wire)
-        self.succeeded = wire.outcome == types.Outcome.SUCCESS
+        self.succeeded = wire.outcome is _SUCCESS
         self.failed = not self.succeeded
         self.client_known = wire.client_known
         self.secret_fingerprint = wire.secret_fingerprint
@@ -370,6 +374,8 @@ def policy(kind, *, name, version, doc, judge, settings=(), state=None, interest
     for what no setting can know alone."""
     Event, Pass, Order, Judgement = _KINDS[kind]
     described = types.Description(name, version, doc, state.format if state else "none/1", [s.spec for s in settings])
+    # Made here, while the component is built: making a type would be most of a start.
+    Settings = namedtuple("Settings", [setting.name for setting in settings])
     # The only thing that an instance may remember.
     configured = []
 
@@ -378,7 +384,7 @@ def policy(kind, *, name, version, doc, judge, settings=(), state=None, interest
             return described
 
         def configure(self, given):
-            read, errors = _read_settings(settings, given, validate)
+            read, errors = _read_settings(Settings, settings, given, validate)
             if not errors and configured:
                 errors = [types.SettingError("", "configure was called twice on one instance")]
             if errors:
