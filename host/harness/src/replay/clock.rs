@@ -29,7 +29,9 @@ pub(super) struct LogClock {
     now: u64,
     /// Added to the log's times since its clock was set back.
     offset: u64,
+    /// Lines in a row that were too early, and the time of the first of them.
     behind: u32,
+    behind_since: u64,
     pub(super) back: TimesBack,
 }
 
@@ -43,6 +45,9 @@ impl LogClock {
             self.now = self.now.max(shifted);
             return Some(Timestamp::from_millis(self.now));
         }
+        if self.behind == 0 {
+            self.behind_since = shifted;
+        }
         self.behind += 1;
         if self.behind < SET_BACK_LINES {
             self.back.left_out += 1;
@@ -50,7 +55,10 @@ impl LogClock {
         }
         self.behind = 0;
         self.back.set_back += 1;
-        self.offset += self.now - shifted;
+        // What has passed since the first of them has passed since the latest before, too.
+        let now = self.now.saturating_add(shifted.saturating_sub(self.behind_since));
+        self.offset = self.offset.saturating_add(now - shifted);
+        self.now = now;
         Some(Timestamp::from_millis(self.now))
     }
 }
@@ -86,7 +94,7 @@ mod tests {
         at(&mut clock, 10_000);
         let left_out = (0..15).all(|step| at(&mut clock, 6_400 + step).is_none());
         assert!(left_out);
-        assert_eq!([6_415, 6_420, 6_440].map(|second| at(&mut clock, second)), [10_000, 10_005, 10_025].map(Some));
+        assert_eq!([6_415, 6_420, 6_440].map(|second| at(&mut clock, second)), [10_015, 10_020, 10_040].map(Some));
         assert_eq!(clock.back, TimesBack { left_out: 15, set_back: 1, late: 0 });
     }
 }

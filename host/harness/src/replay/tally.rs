@@ -160,14 +160,6 @@ impl Side {
         outcome: LoginOutcome,
         with: Option<&Answered<'_>>,
     ) -> Option<Refusal> {
-        let source: Source = self.world.source(occurrence.entry.from);
-        let admitted = match self.world.gate().admit(source) {
-            Ok(admitted) => admitted,
-            Err(refusal) => {
-                self.refused(refusal, outcome == LoginOutcome::Success);
-                return Some(refusal);
-            }
-        };
         let login = Login {
             client: occurrence.client.clone(),
             from: occurrence.entry.from,
@@ -179,6 +171,10 @@ impl Side {
                 Some(_) | None => Vec::new(),
             },
         };
+        // The request is admitted before its login is judged; without one the
+        // login's own admission is enough.
+        let source: Source = self.world.source(occurrence.entry.from);
+        let request = with.and_then(|answered| Some((self.world.gate().admit(source).ok()?, answered)));
         match self.world.login(&login) {
             Reaction::Refused(refusal) => {
                 self.refused(refusal, outcome == LoginOutcome::Success);
@@ -187,7 +183,7 @@ impl Side {
             Reaction::Judged(judged) => self.judged(occurrence, judged),
             Reaction::Verified => {}
         }
-        if let Some(answered) = with {
+        if let Some((admitted, answered)) = request {
             let judged = self.judge_request(&admitted, occurrence, answered);
             self.judged(occurrence, judged);
         }
