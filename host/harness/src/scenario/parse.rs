@@ -10,6 +10,7 @@ use portcullis_domain::{StateBytes, Timestamp};
 use toml::de::DeValue;
 
 use super::mistake::{Wrong, nearest};
+use super::words;
 
 /// What one value becomes.
 pub(super) type Parsed<T> = Result<T, Wrong>;
@@ -80,7 +81,7 @@ pub(super) fn duration_within(value: &DeValue<'_>, least: Duration, most: Durati
     if (least..=most).contains(&duration) {
         return Ok(duration);
     }
-    let (least, most) = (humantime::format_duration(least), humantime::format_duration(most));
+    let (least, most) = (words::duration(least), words::duration(most));
     Err(Wrong::expected(format!("a duration from {least} to {most}")))
 }
 

@@ -13,34 +13,9 @@ use super::report::Report;
 use crate::plan::{Plan, PolicyPlan};
 use crate::world::{OpenError, RestartKeeps};
 
-/// A scenario under construction. What happens is said first, then what it has
-/// to come to:
-///
-/// ```
-/// use std::time::Duration;
-///
-/// use portcullis_harness::domain::Kind;
-/// use portcullis_harness::runtime::SettingValue;
-/// use portcullis_harness::scenario::{Attempt, Trial};
-/// use portcullis_harness::{PolicyPlan, Shelf};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let (mut shelf, _) = Shelf::new(None)?;
-/// let ban = PolicyPlan::new("ban", Kind::Ban, shelf.bundle(Kind::Ban)?);
-/// let wrong = Attempt::failure("abc", "203.0.113.7");
-/// Trial::new("two failures in a row ban the source")
-///     .policy(ban.setting("max_failed_login", SettingValue::Integer(2)))
-///     .attempt(wrong.clone())
-///     .expect_pass()
-///     .after(Duration::from_secs(3))
-///     .attempt(wrong.clone())
-///     .expect_ban(Duration::from_secs(3600))
-///     .attempt(wrong)
-///     .expect_refused(423)
-///     .assert();
-/// # Ok(())
-/// # }
-/// ```
+/// A scenario under construction: what happens is said first, then what it has
+/// to come to. The crate's documentation has an example. What is said about an
+/// event goes for the one before it; time that passes goes for the next.
 #[derive(Clone, Debug)]
 pub struct Trial {
     name: String,

@@ -5,7 +5,6 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
-use humantime::format_duration;
 use portcullis_domain::{Enforced, Judged, Keep, Order, Outcome, Refusal, Subject, Verdict};
 use portcullis_runtime::{LogLevel, Rung};
 
@@ -19,6 +18,19 @@ use crate::world::{Reaction, RestartKeeps};
 const TEXT_CHARS_MAX: usize = 200;
 /// Most bytes of a state that are written out.
 const STATE_BYTES_SHOWN_MAX: usize = 64;
+
+/// As files write it: in days and smaller units, since how long a month is is a
+/// matter of opinion.
+pub(super) fn duration(duration: Duration) -> String {
+    const DAY_SECONDS: u64 = 24 * 3600;
+    let days = duration.as_secs() / DAY_SECONDS;
+    let rest = duration - Duration::from_secs(days * DAY_SECONDS);
+    match (days, rest.is_zero()) {
+        (0, _) => humantime::format_duration(rest).to_string(),
+        (days, true) => format!("{days}d"),
+        (days, false) => format!("{days}d {}", humantime::format_duration(rest)),
+    }
+}
 
 fn quoted(text: &str) -> String {
     let short: String = text.chars().take(TEXT_CHARS_MAX).collect();
@@ -53,7 +65,7 @@ impl StepReport {
     #[must_use]
     pub fn title(&self) -> String {
         let note = self.step.note.as_ref().map(|note| format!(" ({})", escaped(note))).unwrap_or_default();
-        format!("step {}, at {}: {}{note}", self.number, format_duration(self.at), self.step)
+        format!("step {}, at {}: {}{note}", self.number, duration(self.at), self.step)
     }
 
     /// What came, in sums.
@@ -81,7 +93,7 @@ impl Happened {
     /// The event with every call of a policy, line by line.
     #[must_use]
     pub fn details(&self) -> Vec<String> {
-        let at = format_duration(self.at);
+        let at = duration(self.at);
         let mut lines = vec![format!("event {}, at {at}: {}, answered {}", self.n, self.reaction, self.reply)];
         for call in &self.calls {
             lines.push(format!(
@@ -127,8 +139,8 @@ impl Display for Step {
         match self.times {
             Times::Repeat { count: 1, .. } => Ok(()),
             Times::Repeat { count, every: Duration::ZERO } => write!(f, ", {count} times"),
-            Times::Repeat { count, every } => write!(f, ", {count} times, one every {}", format_duration(every)),
-            Times::Parallel { count, takes } => write!(f, ", {count} at once, each taking {}", format_duration(takes)),
+            Times::Repeat { count, every } => write!(f, ", {count} times, one every {}", duration(every)),
+            Times::Parallel { count, takes } => write!(f, ", {count} at once, each taking {}", duration(takes)),
         }
     }
 }
@@ -186,7 +198,7 @@ impl Display for Problem {
                 write!(f, "kept.{}.ttl: expected {expected} for {}, {came}", escaped(policy), subject(who))
             }
             Self::Past { at, now } => {
-                let (at, now) = (format_duration(*at), format_duration(*now));
+                let (at, now) = (duration(*at), duration(*now));
                 write!(f, "at: {at} is in the past, it is {now} since the start already")
             }
             Self::Broken { why } => f.write_str(&escaped(why)),
@@ -227,10 +239,10 @@ impl Display for Expected {
 impl Display for ExpectedOrder {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self.what {
-            Ordered::Wait(duration) => write!(f, "a wait of {}", format_duration(duration))?,
-            Ordered::Ban { duration, network: None } => write!(f, "a ban of {}", format_duration(duration))?,
-            Ordered::Ban { duration, network: Some(network) } => {
-                write!(f, "a ban of {network} for {}", format_duration(duration))?;
+            Ordered::Wait(time) => write!(f, "a wait of {}", duration(time))?,
+            Ordered::Ban { duration: time, network: None } => write!(f, "a ban of {}", duration(time))?,
+            Ordered::Ban { duration: time, network: Some(network) } => {
+                write!(f, "a ban of {network} for {}", duration(time))?;
             }
             Ordered::Spared => f.write_str("a ban that isn't enforced")?,
         }
@@ -251,8 +263,8 @@ impl Display for Reaction {
         match self {
             Self::Refused(refusal) => {
                 let why = match refusal {
-                    Refusal::Banned(left) => format!("the source is banned for another {}", format_duration(*left)),
-                    Refusal::Waiting(left) => format!("it has to wait for another {}", format_duration(*left)),
+                    Refusal::Banned(left) => format!("the source is banned for another {}", duration(*left)),
+                    Refusal::Waiting(left) => format!("it has to wait for another {}", duration(*left)),
                     Refusal::Busy => "too many queue".to_owned(),
                 };
                 let after = refusal.retry_after_seconds();
@@ -275,8 +287,8 @@ impl Display for Reaction {
 
 fn order(order: &Order) -> String {
     let what = match &order.enforced {
-        Enforced::Wait { duration, .. } => format!("a wait of {}", format_duration(*duration)),
-        Enforced::Ban { duration, network, .. } => format!("a ban of {network} for {}", format_duration(*duration)),
+        Enforced::Wait { duration: time, .. } => format!("a wait of {}", duration(*time)),
+        Enforced::Ban { duration: time, network, .. } => format!("a ban of {network} for {}", duration(*time)),
         Enforced::Spared => "a ban that isn't enforced".to_owned(),
     };
     let (code, text) = (quoted(order.reason.code()), quoted(order.reason.text()));
@@ -289,14 +301,14 @@ fn answer(call: &Call) -> String {
         Ok(judgement) => match &judgement.verdict {
             Verdict::Pass => "pass".to_owned(),
             Verdict::Wait(order) => {
-                let duration = format_duration(order.duration);
-                format!("wait {duration} because {}, {}", quoted(order.reason.code()), quoted(order.reason.text()))
+                let time = duration(order.duration);
+                format!("wait {time} because {}, {}", quoted(order.reason.code()), quoted(order.reason.text()))
             }
             Verdict::Ban(order) => {
-                let duration = format_duration(order.duration);
+                let time = duration(order.duration);
                 let bits = order.prefix_length.map(|bits| format!(" on {bits} bits")).unwrap_or_default();
                 let (code, text) = (quoted(order.reason.code()), quoted(order.reason.text()));
-                format!("ban {duration}{bits} because {code}, {text}")
+                format!("ban {time}{bits} because {code}, {text}")
             }
         },
     }
@@ -309,7 +321,7 @@ fn keeps(call: &Call) -> String {
         Ok(Keep::Unchanged) => " (unchanged)".to_owned(),
         Ok(Keep::Forget) => " (forgotten)".to_owned(),
         Ok(Keep::Put(kept)) => match kept.ttl {
-            Some(ttl) => format!(" (put, for {})", format_duration(ttl)),
+            Some(ttl) => format!(" (put, for {})", duration(ttl)),
             None => " (put)".to_owned(),
         },
     }
@@ -341,7 +353,7 @@ impl Display for Ttl {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("until the room is needed"),
-            Self::Remaining(time) => write!(f, "for another {}", format_duration(*time)),
+            Self::Remaining(time) => write!(f, "for another {}", duration(*time)),
         }
     }
 }

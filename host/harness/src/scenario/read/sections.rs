@@ -94,7 +94,8 @@ fn read_policies<'t>(document: &mut Document<'t>, root: Section<'t>) -> Vec<Poli
         }
         let Some(table) = value.get_ref().as_table() else {
             // `[policy]` itself holds nothing but tables: most likely a key of one of them.
-            let near = nearest(name.get_ref(), KINDS.map(|(name, _)| name)).map(|near| format!("policy.{near}"));
+            let near = nearest(name.get_ref(), KINDS.map(|(name, _)| name)).filter(|near| near != name.get_ref());
+            let near = near.map(|near| format!("policy.{near}"));
             document.wrong(value, &key, Wrong { expected: format!("a table, [{key}]"), nearest: near });
             continue;
         };

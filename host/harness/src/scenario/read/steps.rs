@@ -14,6 +14,7 @@ use crate::scenario::model::{
     REPEAT_MAX, Request, Step, Sum, Swap, Times, Ttl, When, Whose,
 };
 use crate::scenario::parse::{self, Parsed};
+use crate::scenario::words;
 use crate::world::RestartKeeps;
 
 /// Longest text in which `{n}` is counted, in bytes: longer than anything that
@@ -72,7 +73,7 @@ fn check(document: &mut Document<'_>, steps: &[(Section<'_>, Step)]) {
         match step.when {
             When::After(after) => earliest = earliest.saturating_add(after),
             When::At(at) if at < earliest => {
-                let (at, end) = (humantime::format_duration(at), humantime::format_duration(earliest));
+                let (at, end) = (words::duration(at), words::duration(earliest));
                 let why = format!("{at} is in the past: the step before ends at {end}, and time never goes back");
                 document.mistake(document.line_of(*section, "step.at"), "step.at", Cause::Conflict { why });
             }
