@@ -51,9 +51,10 @@ impl InputError {
     #[must_use]
     pub fn new(name: &str, lines: u64, error: io::Error) -> Self {
         let name = name.to_owned();
-        match error.kind() {
-            ErrorKind::UnexpectedEof => Self::Truncated { name, lines },
-            _ => Self::Io { name, lines, error },
+        if error.kind() == ErrorKind::UnexpectedEof {
+            Self::Truncated { name, lines }
+        } else {
+            Self::Io { name, lines, error }
         }
     }
 }

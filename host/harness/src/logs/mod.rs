@@ -35,6 +35,7 @@ pub use text::Text;
 
 /// What a parser makes of one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it lives for one line, and a box for each would cost more")]
 pub enum Parsed<'l> {
     /// Something happened that policies judge.
     Entry(Entry<'l>),
