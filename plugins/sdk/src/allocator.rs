@@ -53,6 +53,7 @@ impl<P> Allocator<P> {
 }
 
 impl<P: Pages> Allocator<P> {
+    #[inline(always)]
     fn pop(&self, class: usize) -> *mut u8 {
         let block = self.free[class].get();
         if !block.is_null() {
@@ -64,15 +65,39 @@ impl<P: Pages> Allocator<P> {
     }
 
     /// The block must be of that class, and nobody's.
+    #[inline(always)]
     unsafe fn push(&self, class: usize, block: *mut u8) {
         // SAFETY: the caller gives the block up; see `pop` for its size.
         unsafe { block.cast::<*mut u8>().write(self.free[class].get()) };
         self.free[class].set(block);
     }
 
+    /// As `alloc`, for where every call counts.
+    #[inline(always)]
+    pub(crate) fn alloc_in_place(&self, layout: Layout) -> *mut u8 {
+        class(layout).map_or(null_mut(), |class| self.take(class))
+    }
+
+    /// As `dealloc`, for where every call counts; with its promise.
+    #[inline(always)]
+    pub(crate) unsafe fn dealloc_in_place(&self, block: *mut u8, layout: Layout) {
+        if let Some(class) = class(layout) {
+            // SAFETY: the caller gives back what `alloc` gave for this layout.
+            unsafe { self.push(class, block) };
+        }
+    }
+
+    #[inline(always)]
     fn take(&self, class: usize) -> *mut u8 {
+        let block = self.pop(class);
+        if block.is_null() { self.split(class) } else { block }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn split(&self, class: usize) -> *mut u8 {
         let mut from = class;
-        let mut block = self.pop(from);
+        let mut block = null_mut::<u8>();
         while block.is_null() && from < PAGE_CLASS {
             from += 1;
             block = self.pop(from);
@@ -91,6 +116,7 @@ impl<P: Pages> Allocator<P> {
 }
 
 /// The class whose blocks are large enough and aligned; none beyond the largest.
+#[inline(always)]
 fn class(layout: Layout) -> Option<usize> {
     let bytes = layout.size().max(layout.align()).max(1 << CLASS_MIN);
     if bytes > 1 << CLASS_MAX || layout.align() > PAGE_BYTES {
@@ -104,14 +130,12 @@ fn class(layout: Layout) -> Option<usize> {
 // which `class` derives from the layout alone, so `dealloc` finds the same.
 unsafe impl<P: Pages> GlobalAlloc for Allocator<P> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        class(layout).map_or(null_mut(), |class| self.take(class))
+        self.alloc_in_place(layout)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if let Some(class) = class(layout) {
-            // SAFETY: the caller gives back what `alloc` gave for this layout.
-            unsafe { self.push(class, block) };
-        }
+        // SAFETY: by the caller's promise.
+        unsafe { self.dealloc_in_place(block, layout) };
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
@@ -140,7 +164,7 @@ unsafe impl Sync for Allocator<WasmPages> {}
 
 #[cfg(all(target_arch = "wasm32", not(target_feature = "atomics"), feature = "allocator"))]
 #[global_allocator]
-static GLOBAL: Allocator<WasmPages> = Allocator::new(WasmPages);
+pub(crate) static GLOBAL: Allocator<WasmPages> = Allocator::new(WasmPages);
 
 #[cfg(test)]
 mod tests {

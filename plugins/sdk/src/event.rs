@@ -1,7 +1,7 @@
 //! What a policy is asked about: a finished login attempt or an answered request.
 //! Plain values; nothing in here knows how they came over the wire.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::bindings::types;
 
@@ -78,57 +78,4 @@ impl Request {
 
 fn find<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a str> {
     attributes.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.value.as_str())
-}
-
-// Strings and lists move over as they are: no copy is made per call.
-impl From<types::Attempt> for Attempt {
-    fn from(wire: types::Attempt) -> Self {
-        Self {
-            at_ms: wire.at,
-            source: address(wire.source),
-            client_auth_id: wire.client_auth_id,
-            outcome: wire.outcome,
-            client_known: wire.client_known,
-            secret_fingerprint: wire.secret_fingerprint,
-            attributes: wire.attributes,
-        }
-    }
-}
-
-impl From<types::Request> for Request {
-    fn from(wire: types::Request) -> Self {
-        Self {
-            at_ms: wire.at,
-            source: address(wire.source),
-            client_auth_id: wire.client_auth_id,
-            method: wire.method,
-            path: wire.path,
-            status: wire.status,
-            attributes: wire.attributes,
-        }
-    }
-}
-
-fn address(wire: types::IpAddress) -> IpAddr {
-    match wire {
-        types::IpAddress::Ipv4(bits) => IpAddr::V4(Ipv4Addr::from_bits(bits)),
-        types::IpAddress::Ipv6((a, b, c, d)) => {
-            let bits = [a, b, c, d].into_iter().fold(0_u128, |bits, part| (bits << 32) | u128::from(part));
-            IpAddr::V6(Ipv6Addr::from_bits(bits))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_most_significant_part_of_an_address_comes_first() {
-        assert_eq!(address(types::IpAddress::Ipv4(0xC000_0207)), IpAddr::from([192, 0, 2, 7]));
-        assert_eq!(
-            address(types::IpAddress::Ipv6((0x2001_0db8, 1, 2, 0xffff_0003))),
-            IpAddr::from([0x2001, 0x0db8, 0, 1, 0, 2, 0xffff, 3])
-        );
-    }
 }

@@ -71,6 +71,7 @@ pub mod testing;
 pub mod text;
 mod value;
 mod verdict;
+mod wire;
 
 pub use event::{Attempt, Attribute, Outcome, Request};
 pub use glue::Description;

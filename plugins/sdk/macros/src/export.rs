@@ -34,13 +34,9 @@ impl Kind {
         }
     }
 
-    /// What it judges and how it answers, on the wire.
-    fn wire(self) -> (TokenStream, TokenStream) {
-        match self {
-            Kind::Wait => (quote!(WireAttempt), quote!(WaitJudgement)),
-            Kind::Ban => (quote!(WireAttempt), quote!(BanJudgement)),
-            Kind::Scanner => (quote!(WireRequest), quote!(BanJudgement)),
-        }
+    /// The exported function, as the canonical ABI names it.
+    fn judge(self) -> String {
+        format!("portcullis:policy/{}@0.1.0#judge", self.name())
     }
 }
 
@@ -126,8 +122,9 @@ pub(crate) fn expand(input: TokenStream, only: Option<Kind>) -> Result<TokenStre
     let exports = judges.iter().map(|(kind, _)| {
         let module = format_ident!("{}", kind.name());
         let export = format_ident!("export_{}", kind.name());
+        // The interface's description alone: the function is ours.
         quote!(::portcullis_sdk::bindings::#module::#export!(
-            Plugin with_types_in ::portcullis_sdk::bindings::#module
+            Plugin with_types_in ::portcullis_sdk::bindings::described
         );)
     });
     Ok(quote! {
@@ -187,17 +184,12 @@ pub(crate) fn expand(input: TokenStream, only: Option<Kind>) -> Result<TokenStre
 }
 
 fn guest(kind: Kind, judge: &Expr) -> TokenStream {
-    let module = format_ident!("{}", kind.name());
-    let call = format_ident!("judge_{}", kind.name());
-    let (event, judgement) = kind.wire();
+    let function = format_ident!("judge_{}", kind.name());
+    let export = kind.judge();
     quote! {
-        impl ::portcullis_sdk::bindings::#module::Guest for Plugin {
-            fn judge(
-                event: glue::#event,
-                state: ::core::option::Option<::std::vec::Vec<u8>>,
-            ) -> ::core::result::Result<glue::#judgement, ::std::string::String> {
-                glue::#call(&SLOT, &#judge, event, state)
-            }
+        #[cfg_attr(target_arch = "wasm32", unsafe(export_name = #export))]
+        unsafe extern "C" fn #function(arguments: *mut u8) -> *mut u8 {
+            unsafe { glue::#function(&SLOT, &#judge, arguments) }
         }
     }
 }
