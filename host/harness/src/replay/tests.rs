@@ -85,6 +85,22 @@ fn a_refused_request_of_an_access_log_is_an_attempt_and_a_request() {
 }
 
 #[test]
+fn a_request_that_failed_to_log_in_is_nobodys() {
+    let mut plan = plan(20.0);
+    plan.policies[2] = plan.policies[2].clone().setting("statuses", SettingValue::Integers(vec![401, 403]));
+    let banned = |status: u32| {
+        let line = |second: u32| {
+            format!("203.0.113.7 - a [10/Oct/2000:13:55:{second:02} +0000] \"GET / HTTP/1.1\" {status} 0\n")
+        };
+        let mut replay = Replay::new(plan.clone(), None, None, SHOWN).unwrap();
+        replay.read(Input::new("log", Cursor::new([line(0), line(10)].concat())).unwrap()).unwrap();
+        replay.finish().outcome.bans_ordered
+    };
+    assert_eq!(banned(401), 1);
+    assert_eq!(banned(403), 0, "a known client is no scanner");
+}
+
+#[test]
 fn others_policies_are_compared_by_network_and_later_logins() {
     let text = [
         not_found(0, "203.0.113.7"),
