@@ -2,6 +2,7 @@
 //! failing plugins, and the same written in Rust.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a broken test stops")]
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use portcullis_harness::scenario::{
     Attempt, Expected, KeptBytes, Ordered, Report, Request, Scenario, Sum, Trial, UnderTest,
 };
 use portcullis_harness::{Failing, Plan, PolicyPlan, RestartKeeps, Shelf};
+use proptest::prelude::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -440,8 +442,12 @@ fn orders_beside_a_denial() {
         try_run(&under_test, &mut shelf, &text).unwrap().passed()
     };
     assert!(passed("{ wait = \"2s\", reply = 503 }"));
+    assert!(passed("\"denied\""));
     assert!(!passed("{ wait = \"2s\" }"));
-    assert!(!passed("{ wait = \"2s\", reply = 401 }"));
+    assert!(!passed("{ wait = \"2s\" }; failing = \"ban\""), "a denial isn't among what is expected");
+    assert!(!passed("{ wait = \"2s\", reply = 401 }; failing = \"ban\""));
+    let text = format!("[policy.wait]\n{}", steps("F expect = { wait = \"2s\", reply = 503 }"));
+    assert!(!run(&text).passed(), "without a denial there is no 503");
 }
 
 #[test]
@@ -617,4 +623,47 @@ fn a_trial_that_makes_no_sense_says_so() {
 fn a_trial_that_fails_panics_with_what_came() {
     let ban = PolicyPlan::new("ban", Kind::Ban, shelf().bundle(Kind::Ban).unwrap());
     Trial::new("x").policy(ban).attempt(Attempt::failure("abc", "203.0.113.7")).expect_ban(HOUR).assert();
+}
+
+const WHOLE: [&str; 4] = [
+    include_str!("../../../tests/scenarios/bundle/all.toml"),
+    include_str!("../../../tests/scenarios/bundle/scanner.toml"),
+    include_str!("../../../tests/scenarios/bundle/ban.toml"),
+    "name = \"x\"\n[[step]]\nattempt = { client = \"a{n}\", from = \"2001:db8:{n}::1\", outcome = \"failure\" }\nparallel = 9\n\
+     takes = \"9s\"\n[[step]]\nswap = { policy = \"ban\", settings = { ban_time = 9.5 } }\n[[step]]\nrestart = \"keep\"\nat = \"99d\"\n\
+     kept.ban = { ttl = \"none\", of = { from = \"::1\" } }\n",
+];
+
+thread_local! {
+    static SHELF: RefCell<Shelf> = RefCell::new(shelf());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_change_of_a_file_stops_a_run(
+        whole in prop::sample::select(&WHOLE[..]),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), "[0-9]{0,2}"), 1..6),
+    ) {
+        let mut text = whole.to_owned();
+        for (place, with) in changes {
+            // Digits for digits: most of what comes out still can be read.
+            let digits: Vec<_> = text.match_indices(|c: char| c.is_ascii_digit()).map(|(at, _)| at).collect();
+            if !digits.is_empty() {
+                let at = digits[place.index(digits.len())];
+                text.replace_range(at..=at, &with);
+            }
+        }
+        if let Ok(scenario) = Scenario::parse(&text, "a.toml", Path::new(""))
+            && scenario.steps.iter().map(|step| step.times.count()).sum::<u32>() < 500
+        {
+            SHELF.with(|shelf| {
+                if let Ok(bound) = scenario.bind(&UnderTest::Bundle, &mut shelf.borrow_mut()) {
+                    let report = bound.run().unwrap();
+                    assert!(report.details().iter().all(|line| !line.contains(char::is_control)));
+                    assert!(report.hidden.is_empty(), "{report}");
+                }
+            });
+        }
+    }
 }

@@ -11,7 +11,7 @@ use portcullis_runtime::Mode;
 
 use super::bind::Bound;
 use super::check::Tally;
-use super::model::{Action, Expect, Kept, KeptBytes, Request, Step, Times, Ttl, When};
+use super::model::{Action, EventProblem, Expect, Kept, KeptBytes, Step, Times, Ttl, When};
 use super::report::{CALLS_MAX, Happened, HiddenState, PROBLEMS_MAX, Problem, Report, StepReport};
 use crate::observed::{Call, Told};
 use crate::plan::PolicyPlan;
@@ -227,20 +227,10 @@ impl<'r> Running<'r> {
             if n > 1 {
                 self.run.worlds().iter().for_each(|world| world.advance(every));
             }
-            let (reactions, status) = match &self.step.action {
-                Action::Attempt(attempt) => match attempt.login(n) {
-                    Ok(login) => {
-                        let reactions = self.run.worlds().map(|world| world.login(&login));
-                        self.last = Some(Who { client: login.client, from: login.from });
-                        (reactions, status(attempt.outcome))
-                    }
-                    Err((key, cause)) => return self.problem(Problem::Broken { why: format!("{key}: {cause}") }),
-                },
-                Action::Request(request) => match self.visit(request, n) {
-                    Ok(reactions) => (reactions, request.status),
-                    Err(problem) => return self.problem(problem),
-                },
-                Action::Nothing | Action::Restart(_) | Action::Swap(_) => return,
+            let (reactions, status) = match self.react(n) {
+                Ok(Some(reacted)) => reacted,
+                Ok(None) => return,
+                Err((key, cause)) => return self.problem(Problem::Broken { why: format!("{key}: {cause}") }),
             };
             let [calls, fresh] = self.run.worlds().map(|world| world.take_calls());
             let [told, _] = self.run.worlds().map(|world| world.take_told());
@@ -251,11 +241,23 @@ impl<'r> Running<'r> {
         }
     }
 
-    fn visit(&mut self, request: &Request, n: u32) -> Result<[Reaction; 2], Problem> {
-        let visit = request.visit(n).map_err(|(key, cause)| Problem::Broken { why: format!("{key}: {cause}") })?;
-        let reactions = self.run.worlds().map(|world| world.request(&visit));
-        self.last = Some(Who { client: visit.client, from: visit.from });
-        Ok(reactions)
+    /// One event in both worlds, and what it would be answered; `None` if it is none.
+    fn react(&mut self, n: u32) -> Result<Option<([Reaction; 2], u16)>, EventProblem> {
+        match &self.step.action {
+            Action::Attempt(attempt) => {
+                let login = attempt.login(n)?;
+                let reactions = self.run.worlds().map(|world| world.login(&login));
+                self.last = Some(Who { client: login.client, from: login.from });
+                Ok(Some((reactions, status(attempt.outcome))))
+            }
+            Action::Request(request) => {
+                let visit = request.visit(n)?;
+                let reactions = self.run.worlds().map(|world| world.request(&visit));
+                self.last = Some(Who { client: visit.client, from: visit.from });
+                Ok(Some((reactions, request.status)))
+            }
+            Action::Nothing | Action::Restart(_) | Action::Swap(_) => Ok(None),
+        }
     }
 
     fn parallel(&mut self, count: u32, takes: Duration) {

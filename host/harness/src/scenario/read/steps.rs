@@ -286,7 +286,7 @@ fn read_expect_table<'t>(document: &mut Document<'t>, section: Section<'t>) -> E
     let reply = document.maybe(section, "step.expect.reply", parse::status);
     let says = |path: &str| section.table.is_some_and(|table| table.contains_key(path));
     let orders = ["wait", "ban", "spared"].into_iter().any(says);
-    let details = ["by", "reason", "text"].into_iter().find(|key| says(*key));
+    let details = ["by", "reason", "text"].into_iter().find(|key| says(key));
     if says("refused") && orders {
         conflict(document, section, "step.expect.refused", "a refusal orders nothing: no policy is asked");
     }
@@ -391,7 +391,7 @@ fn read_kept_table<'t>(document: &mut Document<'t>, section: Section<'t>, name: 
     });
     let from = document.maybe(whose, "step.kept.NAME.of.from", parse::address);
     let says = |path: &str| section.table.is_some_and(|table| table.contains_key(path));
-    if ["hex", "text", "bytes", "nothing"].into_iter().filter(|key| says(*key)).count() > 1 {
+    if ["hex", "text", "bytes", "nothing"].into_iter().filter(|key| says(key)).count() > 1 {
         conflict(document, section, "step.kept.NAME", "say one of hex, text, bytes and nothing");
     }
     if says("nothing") && says("ttl") {
