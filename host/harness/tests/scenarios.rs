@@ -148,7 +148,10 @@ fn orders() {
     both_ways(
         &format!("[gate]\nnever_ban = [\"203.0.113.0/24\"]\n{BAN}"),
         "F",
-        &["F expect = { spared = true, by = \"ban\", reply = 401 }"],
+        &[
+            "F expect = { spared = true, by = \"ban\", reply = 401 }",
+            "F total = { checked = 1, spared = 1, bans = 0, passed = 0 }",
+        ],
         &[("F expect = { ban = \"1h\" }", spared)],
     );
 }
@@ -166,6 +169,13 @@ fn several_orders_whoever_gives_them() {
         ],
         &[("F expect = [{ ban = \"1h\", by = \"short\" }, { ban = \"1m\" }]", came)],
     );
+    // What says less may not take what says more.
+    let alike = policies.replace(", ban_time = 60", "");
+    for expect in
+        ["[{ ban = \"1h\" }, { ban = \"1h\", by = \"ban\" }]", "[{ ban = \"1h\", by = \"short\" }, { ban = \"1h\" }]"]
+    {
+        assert_eq!(problems(&format!("{alike}\n{}", steps(&format!("F expect = {expect}")))), [""; 0]);
+    }
     assert!(
         !problems(&format!("{policies}\n{}", steps("F expect = { ban = \"1h\" }"))).is_empty(),
         "one of two is not all"
