@@ -14,6 +14,8 @@ use portcullis_domain::event::{Attempt, Dated, Outcome};
 use portcullis_domain::{
     ClientId, Denied, Event, Judge as _, Judgement, Keep, Kept, Kind, Source, StateBytes, Timestamp, Verdict,
 };
+use portcullis_harness::scenario::{Scenario, UnderTest};
+use portcullis_harness::{Login, Plan, PolicyPlan, Reaction, Shelf, World};
 use portcullis_runtime::{
     ConfigureError, Limits, Mode, OnFailure, Plugin, PolicyJudge, Report, Reporter, Runtime, RuntimeConfig,
     SettingProblem, SettingValue, Settings,
@@ -85,6 +87,16 @@ macro_rules! in_each_language {
             #[test]
             fn it_answers_any_bytes_as_state_alike() {
                 PLUGIN.iter().for_each(super::answers_any_bytes_as_state_alike);
+            }
+
+            #[test]
+            fn it_passes_the_scenarios_of_the_bundles() {
+                PLUGIN.iter().for_each(super::passes_the_scenarios_of_the_bundles);
+            }
+
+            #[test]
+            fn a_host_swapped_to_it_and_back_goes_on_counting() {
+                PLUGIN.iter().for_each(super::goes_on_counting_after_a_swap);
             }
 
             #[test]
@@ -305,6 +317,34 @@ fn answers_any_bytes_as_state_alike(plugin: &Arc<Plugin>) {
             prop_assert_eq!(&other.answer(&tried, at, Some(&state)), &expected, "the same call once more");
         }
     });
+}
+
+fn passes_the_scenarios_of_the_bundles(plugin: &Arc<Plugin>) {
+    let (mut shelf, _) = Shelf::new(&RuntimeConfig::default()).unwrap();
+    let folder = repository().join("tests/scenarios/bundle");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let of_ban = files.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("ban"));
+    let mut passed = 0;
+    for file in of_ban {
+        let scenario = Scenario::load(&file).unwrap();
+        let report = scenario.bind(&UnderTest::Plugin(Arc::clone(plugin)), &mut shelf).unwrap().run().unwrap();
+        assert!(report.passed(), "{report}");
+        passed += 1;
+    }
+    assert!(passed >= 4, "{passed}");
+}
+
+fn goes_on_counting_after_a_swap(plugin: &Arc<Plugin>) {
+    let policy = |plugin: &Arc<Plugin>| PolicyPlan::new("ban", Kind::Ban, Arc::clone(plugin));
+    let mut world = World::open(Plan::default().policy(policy(&RUST)), Mode::Pooled).unwrap();
+    let wrong = Login::failed(&ClientId::new("abc").unwrap(), [203, 0, 113, 7].into());
+    for plugin in [&RUST, plugin, &RUST, plugin] {
+        world.swap(vec![policy(plugin)]).unwrap();
+        let Reaction::Judged(judged) = world.login(&wrong) else { panic!("refused") };
+        assert_eq!(judged.orders, []);
+    }
+    let Reaction::Judged(judged) = world.login(&wrong) else { panic!("refused") };
+    assert_eq!(judged.orders[0].reason.text(), "Maximum of 5 login attempts reached.");
 }
 
 fn starts_within_the_deadline_and_serves_on(plugin: &Arc<Plugin>) {
