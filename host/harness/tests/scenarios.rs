@@ -405,6 +405,18 @@ fn hidden_state_is_told_with_step_event_policy_and_both_answers() {
 }
 
 #[test]
+fn who_has_no_hidden_state_is_not_accused_of_what_follows_from_anothers() {
+    let mut shelf = shelf();
+    let under_test = UnderTest::Plugin(guest(&shelf, "hidden-state"));
+    let policies = "[policy.wait]\n[policy.ban]\n[policy.other]\nkind = \"ban\"\n";
+    let text = format!("{policies}{}", steps("F repeat = 6; every = \"2s\""));
+    let report = try_run(&under_test, &mut shelf, &text).unwrap();
+    // The ban keeps `wait` from being asked in one world and not in the other.
+    let accused: Vec<_> = report.hidden.iter().map(|hidden| (hidden.n, hidden.policy.as_str())).collect();
+    assert_eq!(accused, [(3, "ban"), (3, "other")], "{report}");
+}
+
+#[test]
 fn hidden_state_among_attempts_at_the_same_instant() {
     let mut shelf = shelf();
     let under_test = UnderTest::Plugin(guest(&shelf, "hidden-state"));

@@ -18,8 +18,8 @@ pub struct Report {
     pub file: String,
     /// What each step came to.
     pub steps: Vec<StepReport>,
-    /// Where a policy answered differently on a fresh instance: the first place
-    /// for each policy.
+    /// Policies that answered differently on a fresh instance: all of the first
+    /// event at which one did. What comes later can follow from that.
     pub hidden: Vec<HiddenState>,
 }
 

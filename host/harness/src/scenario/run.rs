@@ -56,30 +56,29 @@ impl Run {
         self.pooled.now().since(self.start)
     }
 
-    /// Looks for the first difference, and remembers what is kept until when.
+    /// Looks for a difference, and remembers what is kept until when.
     fn compare(&mut self, step: usize, line: usize, n: u32, pooled: &[Call], fresh: &[Call]) {
-        let length = pooled.len().max(fresh.len());
+        // What comes after the first difference follows from it: a ban in one
+        // world alone keeps other policies there from being asked.
+        let same = !self.hidden.is_empty() || pooled == fresh;
+        let length = if same { 0 } else { pooled.len().max(fresh.len()) };
         for index in 0..length {
             let (one, other) = (pooled.get(index), fresh.get(index));
-            if one == other {
-                continue;
+            let Some(call) = one.or(other).filter(|_| one != other) else { continue };
+            self.hidden.push(HiddenState {
+                step,
+                line,
+                n: if n > 0 { n } else { u32::try_from(index + 1).unwrap_or(u32::MAX) },
+                policy: call.policy.to_string(),
+                subject: call.subject.clone(),
+                pooled: one.cloned(),
+                fresh: other.cloned(),
+            });
+            // Of one event there is one call of each policy, and they don't hear of
+            // each other; among many at once what comes later follows here too.
+            if n == 0 {
+                break;
             }
-            let Some(call) = one.or(other) else { continue };
-            // Whatever the same policy answers later follows from that.
-            if self.hidden.iter().all(|hidden| hidden.policy != *call.policy) {
-                // Of one event there is one call of a policy, of many at once there are many.
-                let n = if n > 0 { n } else { u32::try_from(index + 1).unwrap_or(u32::MAX) };
-                self.hidden.push(HiddenState {
-                    step,
-                    line,
-                    n,
-                    policy: call.policy.to_string(),
-                    subject: call.subject.clone(),
-                    pooled: one.cloned(),
-                    fresh: other.cloned(),
-                });
-            }
-            break;
         }
         for call in pooled {
             let Ok(judgement) = &call.answer else { continue };
