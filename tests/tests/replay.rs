@@ -516,6 +516,17 @@ fn several_logs_and_the_standard_input_are_one_stream() {
 }
 
 #[test]
+fn a_reader_who_has_seen_enough_is_no_error() {
+    let folder = Folder::new();
+    let log = folder.file("log", "nonsense that fits nothing\n".repeat(20_000));
+    let mut showing = command(&["--format", "rportd", "--missed", "--limit", "0"], &log);
+    let mut child = showing.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
 fn what_can_not_be_read_is_said_and_told_by_the_exit_code() {
     let folder = Folder::new();
     let empty = folder.file("empty", "");

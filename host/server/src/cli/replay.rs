@@ -5,7 +5,7 @@ mod json;
 mod text;
 
 use std::fs::File;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -113,12 +113,17 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Failed> {
     let shown = Shown { rows, unknown: if args.missed { rows.min(UNKNOWN_MAX) } else { 0 } };
     let replay = Replay::new(plan, against, format, shown).map_err(|error| Failed::Usage(error.to_string()))?;
     let (replayed, ended) = run(args, replay)?;
-    if args.json {
-        println!("{:#}", json::of(&replayed, ended.as_ref().err().map(ToString::to_string).as_deref()));
+    let text = if args.json {
+        format!("{:#}\n", json::of(&replayed, ended.as_ref().err().map(ToString::to_string).as_deref()))
     } else {
-        print!("{}", text::of(&replayed));
+        text::of(&replayed)
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Whoever read it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ended,
+        Err(error) => Err(Failed::Machine(error.into())),
+        Ok(()) => ended,
     }
-    ended
 }
 
 /// Reads all logs; a log that can't be read ends it, with what was read so far.
