@@ -97,6 +97,7 @@ fn pass_verified_denied_and_any() {
     let owner = "attempt = { client = \"abc\", from = \"::1\", outcome = \"success\", secret = \"s\" }";
     let text = format!("{BAN}\n[[step]]\n{owner}\nexpect = \"pass\"\n[[step]]\n{owner}\nexpect = ");
     assert_eq!(problems(&format!("{text}\"verified\"")), [""; 0]);
+    assert_eq!(problems(&format!("{text}\"any\"\ntotal = {{ verified = 1, checked = 0 }}")), [""; 0]);
     assert_eq!(problems(&format!("{text}\"pass\"")), ["event 1: expected a pass, came a verified pair, answered 200"]);
 }
 
@@ -313,6 +314,12 @@ fn what_is_kept() {
 
 #[test]
 fn time_restarts_and_swaps() {
+    both_ways(
+        BAN,
+        "F repeat = 2",
+        &["S at = \"1h\"; expect = \"pass\"", "S at = \"59m59s999ms\"; expect = { refused = 423 }"],
+        &[],
+    );
     both_ways(
         BAN,
         "F after = \"1s\"; repeat = 2; every = \"5s\"",
