@@ -107,7 +107,17 @@ impl Drop for Turn {
 #[must_use = "an entry does nothing unless polled"]
 pub struct Entry {
     turnstile: Arc<Turnstile>,
-    ticket: Option<Ticket>,
+    stand: Stand,
+}
+
+/// Where an entry stands.
+#[derive(Debug)]
+enum Stand {
+    /// Nobody was in its way: it never was in the queue.
+    Turn(Turn),
+    Queued(Ticket),
+    /// The turn has been handed out.
+    Over,
 }
 
 impl Turnstile {
@@ -132,20 +142,20 @@ impl Turnstile {
     pub fn enter(self: &Arc<Self>, id: Option<&ClientId>, source: IpNet) -> Result<Entry, QueueFull> {
         let place = Place { id: id.cloned(), source };
         let mut lanes = self.lanes.lock();
-        let ticket = lanes.next_ticket;
-        lanes.next_ticket += 1;
         // Whoever waits can't go now, since every release lets in all who can:
         // an attempt that can go overtakes nobody.
-        let progress = if lanes.is_free(&place) {
+        let stand = if lanes.is_free(&place) {
             lanes.occupy(&place);
-            Progress::Granted
+            Stand::Turn(Turn { turnstile: Arc::clone(self), place })
         } else {
+            let ticket = lanes.next_ticket;
+            lanes.next_ticket += 1;
             lanes.queue(&place, ticket)?;
-            Progress::Waiting(None)
+            lanes.waiters.insert(ticket, Waiter { place, progress: Progress::Waiting(None) });
+            Stand::Queued(ticket)
         };
-        lanes.waiters.insert(ticket, Waiter { place, progress });
         drop(lanes);
-        Ok(Entry { turnstile: Arc::clone(self), ticket: Some(ticket) })
+        Ok(Entry { turnstile: Arc::clone(self), stand })
     }
 
     fn release(&self, place: &Place) {
@@ -188,16 +198,14 @@ impl Lanes {
     }
 
     fn vacate(&mut self, place: &Place) {
-        self.sources.entry(place.source).and_modify(Lane::vacate);
-        self.tidy_source(place.source);
+        self.change_source(place.source, Lane::vacate);
         if let Some(id) = &place.id {
             self.vacate_id(id);
         }
     }
 
     fn vacate_id(&mut self, id: &ClientId) {
-        self.ids.entry(id.clone()).and_modify(Lane::vacate);
-        self.tidy_id(id);
+        self.change_id(id, Lane::vacate);
     }
 
     fn queue(&mut self, place: &Place, ticket: Ticket) -> Result<(), QueueFull> {
@@ -217,11 +225,9 @@ impl Lanes {
 
     fn leave_queue(&mut self, place: &Place, ticket: Ticket) {
         let leave = |lane: &mut Lane| lane.queue.retain(|&queued| queued != ticket);
-        self.sources.entry(place.source).and_modify(leave);
-        self.tidy_source(place.source);
+        self.change_source(place.source, leave);
         if let Some(id) = &place.id {
-            self.ids.entry(id.clone()).and_modify(leave);
-            self.tidy_id(id);
+            self.change_id(id, leave);
         }
     }
 
@@ -251,14 +257,18 @@ impl Lanes {
             .min()
     }
 
-    fn tidy_source(&mut self, source: IpNet) {
-        if self.sources.get(&source).is_some_and(Lane::is_over) {
+    fn change_source(&mut self, source: IpNet, change: impl FnOnce(&mut Lane)) {
+        let Some(lane) = self.sources.get_mut(&source) else { return };
+        change(lane);
+        if lane.is_over() {
             self.sources.remove(&source);
         }
     }
 
-    fn tidy_id(&mut self, id: &ClientId) {
-        if self.ids.get(id).is_some_and(Lane::is_over) {
+    fn change_id(&mut self, id: &ClientId, change: impl FnOnce(&mut Lane)) {
+        let Some(lane) = self.ids.get_mut(id) else { return };
+        change(lane);
+        if lane.is_over() {
             self.ids.remove(id);
         }
     }
@@ -278,18 +288,21 @@ impl Future for Entry {
     type Output = Turn;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Turn> {
-        let Some(ticket) = self.ticket else {
+        let ticket = match std::mem::replace(&mut self.stand, Stand::Over) {
+            Stand::Turn(turn) => return Poll::Ready(turn),
+            Stand::Queued(ticket) => ticket,
             // Polled after it was ready, which the contract of futures forbids.
-            return Poll::Pending;
+            Stand::Over => return Poll::Pending,
         };
         let mut lanes = self.turnstile.lanes.lock();
         if let Some(Waiter { progress: Progress::Waiting(waker), .. }) = lanes.waiters.get_mut(&ticket) {
             *waker = Some(context.waker().clone());
+            drop(lanes);
+            self.stand = Stand::Queued(ticket);
             return Poll::Pending;
         }
         let granted = lanes.waiters.remove(&ticket);
         drop(lanes);
-        self.ticket = None;
         match granted {
             Some(Waiter { place, .. }) => Poll::Ready(Turn { turnstile: Arc::clone(&self.turnstile), place }),
             None => Poll::Pending,
@@ -299,7 +312,8 @@ impl Future for Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let Some(ticket) = self.ticket.take() else { return };
+        // A turn gives itself back.
+        let Stand::Queued(ticket) = self.stand else { return };
         let mut lanes = self.turnstile.lanes.lock();
         let Some(waiter) = lanes.waiters.remove(&ticket) else { return };
         match waiter.progress {
