@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod component;
 mod harness;
 mod inspect;
 mod new;
@@ -53,7 +54,15 @@ enum Command {
     /// Show what a plugin is: kinds, version, settings, imports, size and digest
     Inspect(InspectArgs),
     /// Begin a policy of your own: a folder that builds and passes its tests
+    ///
+    /// The policy in it is a small real one of that kind, with settings, state, native tests and
+    /// scenarios. The folder's README.md says how it is built, tested, measured and served.
     New(new::NewArgs),
+    /// Make a plugin of a WebAssembly module, as compilers for Rust and C leave it
+    ///
+    /// The module says by itself what it imports and exports: the SDK, or the bindings for C,
+    /// have put the interface into it. What comes of it is loaded before it is written.
+    Component(component::ComponentArgs),
     /// Run scenarios against a plugin or a whole configuration
     Test(test::TestArgs),
     /// Put recorded traffic through policies: who would have waited or been banned
@@ -134,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::New(args) => new::new(&args),
+        Command::Component(args) => component::component(&args),
         Command::Test(args) => test::test(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Bench(args) => bench::bench(&args),
