@@ -3,7 +3,8 @@
 //!
 //! `build` compiles the guests, makes components of them, checks each one and writes
 //! them with `bundle.toml`: sizes, digests and the toolchain. `verify` compares the
-//! files with `bundle.toml`, and then with a fresh build by that very toolchain.
+//! files with `bundle.toml`, and then with a fresh build by that very toolchain. `module`
+//! compiles anyone's policy in Rust with the toolchain that there is.
 
 mod component;
 mod debian;
@@ -20,11 +21,13 @@ use crate::guests::{GUESTS, Guest};
 use crate::manifest::{Entry, Manifest, sha256};
 use crate::toolchain::Toolchain;
 
-const USAGE: &str = "usage: portcullis-bundler build [--upgrade] | verify
+const USAGE: &str = "usage: portcullis-bundler build [--upgrade] | verify | module FOLDER
 
 build    rebuild every checked-in plugin and bundle.toml
          --upgrade takes the newest toolchain instead of the one that bundle.toml names
-verify   compare the checked-in plugins with bundle.toml and with a fresh build";
+verify   compare the checked-in plugins with bundle.toml and with a fresh build
+module   what `cargo build --release --target wasm32-unknown-unknown` does in FOLDER,
+         also where rustup can't add that target";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         ["build"] => build(false),
         ["build", "--upgrade"] => build(true),
         ["verify"] => verify(),
+        ["module", folder] => module(Path::new(folder)),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -74,6 +78,15 @@ fn build(upgrade: bool) -> Result<()> {
         entries.push(entry);
     }
     Manifest { toolchain: toolchain.names(), plugins: entries }.write(&workspace)
+}
+
+fn module(folder: &Path) -> Result<()> {
+    let workspace = workspace()?;
+    let folder = folder.canonicalize().with_context(|| format!("{folder:?}"))?;
+    let named = Manifest::read(&workspace).ok();
+    let toolchain = Toolchain::discover(&workspace, named.as_ref().map(|named| &named.toolchain))?;
+    println!("toolchain: {}", toolchain.summary());
+    toolchain.compile_package(&workspace, &folder)
 }
 
 fn verify() -> Result<()> {
@@ -145,9 +158,9 @@ fn compile(workspace: &Path, toolchain: &Toolchain, target: &Path) -> Result<Vec
         .collect()
 }
 
-/// The folder that holds `wit/policy.wit`, from the current one upwards.
+/// The folder that holds `plugins/bundler`, from the current one upwards.
 fn workspace() -> Result<PathBuf> {
     let start = std::env::current_dir().context("no current folder")?;
-    let root = start.ancestors().find(|folder| folder.join("wit/policy.wit").is_file());
-    root.map(Path::to_owned).context("run this inside the workspace: no wit/policy.wit above")
+    let root = start.ancestors().find(|folder| folder.join("plugins/bundler/Cargo.toml").is_file());
+    root.map(Path::to_owned).context("run this inside the workspace: no plugins/bundler above")
 }

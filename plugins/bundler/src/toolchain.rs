@@ -135,6 +135,24 @@ impl Toolchain {
         let mut remaps = vec![(workspace.to_owned(), "/portcullis"), (cargo_home.to_owned(), "/cargo")];
         // Of several that fit, rustc takes the last.
         remaps.extend(registries.iter().map(|folder| (folder.clone(), "/crates")));
+        let mut command = self.cargo(workspace, remaps)?;
+        command.current_dir(workspace).env("CARGO_TARGET_DIR", target).args(["--locked", "--profile", "guest"]);
+        for guest in guests {
+            command.args(["-p", guest.package]);
+        }
+        run(&mut command)
+    }
+
+    /// Compiles the package in a folder, as `cargo build --release --target …` does there.
+    pub(crate) fn compile_package(&self, workspace: &Path, folder: &Path) -> Result<()> {
+        // Nothing of the folder: cargo would build the standard library anew for each.
+        let mut command = self.cargo(workspace, vec![(cargo_home()?, "/cargo")])?;
+        command.current_dir(folder).arg("--release");
+        run(&mut command)
+    }
+
+    /// `cargo build` for guests.
+    fn cargo(&self, workspace: &Path, mut remaps: Vec<(PathBuf, &str)>) -> Result<Command> {
         let mut command = match self {
             Self::Rustup { .. } => {
                 let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
@@ -157,19 +175,8 @@ impl Toolchain {
                 command
             }
         };
-        command
-            .current_dir(workspace)
-            .env("CARGO_TARGET_DIR", target)
-            .env("CARGO_ENCODED_RUSTFLAGS", self.flags(&remaps))
-            .args(["build", "--locked", "--lib", "--profile", "guest", "--target", TARGET]);
-        for guest in guests {
-            command.args(["-p", guest.package]);
-        }
-        let status = command.status().context("can't run cargo")?;
-        if !status.success() {
-            bail!("compiling the guests failed");
-        }
-        Ok(())
+        command.env("CARGO_ENCODED_RUSTFLAGS", self.flags(&remaps)).args(["build", "--lib", "--target", TARGET]);
+        Ok(command)
     }
 
     /// A small stack keeps instances cheap; remapped paths keep the machine out of the
@@ -191,6 +198,14 @@ impl Toolchain {
         }
         flags
     }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().context("can't run cargo")?;
+    if !status.success() {
+        bail!("compiling failed");
+    }
+    Ok(())
 }
 
 fn cargo_home() -> Result<PathBuf> {
