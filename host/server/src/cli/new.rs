@@ -60,7 +60,7 @@ pub(super) fn new(args: &NewArgs) -> Result<(), Failed> {
     let folder = args.path.clone().unwrap_or_else(|| PathBuf::from(&args.name));
     let scaffold = Scaffold::new(&args.name, args.kind, args.lang);
     folder::make(&folder, scaffold.files())?;
-    let made = format!("Made {}: {} files. Next:\n", printable(&folder.display().to_string()), scaffold.files().len());
+    let made = format!("Made {}. Next:\n", printable(&folder.display().to_string()));
     let enter = format!("  cd {}", quoted(&folder));
     let next = scaffold.next().into_iter().map(|command| format!("  {command}"));
     let rest = format!("\nREADME.md in it says the rest; the policy is in {}.\n", args.lang.policy());

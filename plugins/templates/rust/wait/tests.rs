@@ -1,6 +1,6 @@
 use super::*;
-use portcullis_sdk::testing::{self, AttemptBuilder, attempt, defaults, settings};
 use portcullis_sdk::SettingValue::Number;
+use portcullis_sdk::testing::{self, AttemptBuilder, attempt, defaults, settings};
 
 fn failure(at_secs: u64) -> AttemptBuilder {
     attempt("203.0.113.7").id("abc").failed().at_secs(at_secs)

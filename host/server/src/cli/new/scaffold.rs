@@ -52,6 +52,8 @@ const RUST: &[(&str, Source)] = &[
     (".gitignore", template!("rust/gitignore")),
     (".cargo/config.toml", template!("rust/config.toml")),
     ("Cargo.toml", template!("rust/Cargo.toml.in")),
+    // The SDK's style, so that `cargo fmt` leaves it as it is.
+    ("rustfmt.toml", verbatim!("rustfmt.toml")),
     // So deep that the SDK finds wit/ where it looks for it.
     ("sdk/portcullis-sdk/Cargo.toml", template!("rust/sdk/Cargo.toml.in")),
     ("sdk/portcullis-sdk/macros/Cargo.toml", template!("rust/sdk/macros/Cargo.toml.in")),
