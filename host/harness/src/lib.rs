@@ -34,12 +34,16 @@
 //! # }
 //! ```
 //!
-//! It must not know HTTP, the server's configuration file or a terminal.
+//! Scenario files are read by [`document`], and so is whatever else people write
+//! about policies in TOML.
+//!
+//! It must not know HTTP, the keys of the server's configuration or a terminal.
 //! Rule numbers in comments refer to `RULES.md` of `portcullis-domain`.
 
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod document;
 pub mod logs;
 pub mod scenario;
 

@@ -310,7 +310,7 @@ fn settings_keep_their_types_and_lines() {
         ("b", SettingValue::Integer(5)),
         ("c", SettingValue::Number(2.5)),
         ("d", SettingValue::Text("x".to_owned())),
-        ("e", SettingValue::EmptyList),
+        ("e", SettingValue::Texts(vec![])),
         ("f", SettingValue::Integers(vec![1, 2])),
         ("g", SettingValue::Numbers(vec![1.0, 2.5])),
         ("h", SettingValue::Texts(vec!["x".to_owned()])),

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use portcullis_domain::{Kind, SubjectBy};
 use portcullis_runtime::{ConfigureError, Plugin, SettingProblem};
 
-use super::mistake::{Cause, Mistake, Mistakes, nearest, shown};
-use super::model::{Action, Expected, GateSpec, Given, Named, OnFailure, PolicySpec, Scenario, Step, Swap};
+use super::mistake::Mistakes;
+use super::model::{Action, Expected, GateSpec, Named, PolicySpec, Scenario, Step, Swap};
+use crate::document::mistake::{self, Cause, Mistake, nearest, shown};
+use crate::document::policy::OnFailure;
+use crate::document::setting::{Setting, to_plugin};
 use crate::plan::{Failing, Plan, PolicyPlan};
 use crate::shelf::Shelf;
 
@@ -62,7 +65,7 @@ impl Scenario {
         if mistakes.is_empty() {
             return Ok(Bound { name: self.name.clone(), file: self.file.clone(), plan, steps, swaps });
         }
-        mistakes.sort_by_key(|mistake| mistake.line.unwrap_or(usize::MAX));
+        mistake::sort(&mut mistakes);
         Err(Mistakes { file: self.file.clone(), list: mistakes })
     }
 }
@@ -90,15 +93,15 @@ impl Bound {
     ) -> Result<Self, Mistakes> {
         let mut list: Vec<Mistake> = Vec::new();
         for step in &steps {
-            let mistake = |(key, cause): (&str, Cause)| Mistake { line: Some(step.line), key: key.to_owned(), cause };
+            let mistake = |(key, cause): (&str, Cause)| Mistake::new(step.line, key, cause);
             list.extend(step.problems().into_iter().map(mistake));
         }
         list.extend(strangers(&steps, &plan.policies));
         for policy in &plan.policies {
-            list.extend(tried(policy, &Given::default(), "settings", None));
+            list.extend(tried(policy, &[], "settings", None));
         }
         for policy in swaps.values().flatten() {
-            list.extend(tried(policy, &Given::default(), "settings", None));
+            list.extend(tried(policy, &[], "settings", None));
         }
         list.dedup();
         if list.is_empty() { Ok(Self { name, file, plan, steps, swaps }) } else { Err(Mistakes { file, list }) }
@@ -140,7 +143,7 @@ impl Binder<'_> {
             let usual = |kind| self.usual(kind).map(|plugin| PolicyPlan::new(Kind::name(kind), kind, plugin));
             let usual: Vec<_> = Kind::ALL.into_iter().filter_map(usual).collect();
             for policy in &usual {
-                self.mistakes.extend(tried(policy, &Given::default(), "settings", None));
+                self.mistakes.extend(tried(policy, &[], "settings", None));
             }
             return usual;
         }
@@ -160,7 +163,7 @@ impl Binder<'_> {
         let key = |key: &str| format!("policy.{}.{key}", spec.name);
         let Some(kind) = spec.kind.or(configured.map(|policy| policy.kind)) else {
             let expected = r#""wait", "ban" or "scanner""#.to_owned();
-            self.mistakes.push(Mistake { line: Some(spec.line), key: key("kind"), cause: Cause::Missing { expected } });
+            self.mistakes.push(Mistake::new(spec.line, key("kind"), Cause::Missing { expected }));
             return None;
         };
         let configured = configured.filter(|policy| policy.kind == kind);
@@ -174,7 +177,7 @@ impl Binder<'_> {
             (Some(named), None) => PolicyPlan::new(&spec.name, kind, self.named(named, &key("plugin"))?),
             (None, None) => PolicyPlan::new(&spec.name, kind, self.usual(kind)?),
         };
-        policy.settings.extend(spec.settings.values.clone());
+        policy.settings.extend(to_plugin(&spec.settings));
         policy.subject = spec.subject.unwrap_or(policy.subject);
         policy.limits.deadline = spec.deadline.unwrap_or(policy.limits.deadline);
         policy.limits.memory_bytes = spec.memory_bytes.unwrap_or(policy.limits.memory_bytes);
@@ -220,10 +223,10 @@ impl Binder<'_> {
                 swapped.plugin = plugin;
             }
             if let Some(given) = settings {
-                swapped.settings = given.values.clone();
+                swapped.settings = to_plugin(given);
             }
-            let given = settings.clone().unwrap_or_default();
-            self.mistakes.extend(tried(&policies[position], &given, "swap", Some(step.line)));
+            let given = settings.as_deref().unwrap_or_default();
+            self.mistakes.extend(tried(&policies[position], given, "swap", Some(step.line)));
             swaps.insert(index, policies.clone());
         }
         swaps
@@ -249,12 +252,12 @@ impl Binder<'_> {
     }
 
     fn had(&mut self, plugin: Result<Arc<Plugin>, Cause>, line: Option<usize>, key: &str) -> Option<Arc<Plugin>> {
-        plugin.map_err(|cause| self.mistakes.push(Mistake { line, key: key.to_owned(), cause })).ok()
+        plugin.map_err(|cause| self.mistakes.push(Mistake::new(line, key, cause))).ok()
     }
 }
 
 /// What the plugin thinks of its settings, each by its line where it has one.
-fn tried(policy: &PolicyPlan, given: &Given, table: &str, line: Option<usize>) -> Vec<Mistake> {
+fn tried(policy: &PolicyPlan, given: &[Setting], table: &str, line: Option<usize>) -> Vec<Mistake> {
     let Err(error) = policy.plugin.configure(policy.kind, &policy.settings, &policy.limits) else {
         return Vec::new();
     };
@@ -263,7 +266,7 @@ fn tried(policy: &PolicyPlan, given: &Given, table: &str, line: Option<usize>) -
         ConfigureError::Settings(problems) => problems,
         ConfigureError::Kind { .. } | ConfigureError::Limits(_) | ConfigureError::Failed(_) => {
             let why = format!("{}: {error}", policy.plugin.origin());
-            return vec![Mistake { line, key, cause: Cause::Plugin { why } }];
+            return vec![Mistake::new(line, key, Cause::Plugin { why })];
         }
     };
     let known: Vec<&str> = policy.plugin.description().settings.iter().map(|spec| spec.name.as_str()).collect();
@@ -278,7 +281,8 @@ fn tried(policy: &PolicyPlan, given: &Given, table: &str, line: Option<usize>) -
             | SettingProblem::Type { .. }
             | SettingProblem::NotFinite { .. } => Cause::Plugin { why: problem.to_string() },
         };
-        Mistake { line: given.lines.get(name).copied().or(line), key: format!("{key}.settings.{name}"), cause }
+        let written = given.iter().find(|setting| setting.name == name).map(|setting| setting.line.0);
+        Mistake::new(written.or(line), format!("{key}.settings.{name}"), cause)
     };
     problems.into_iter().map(mistake).collect()
 }
@@ -294,7 +298,7 @@ fn strangers(steps: &[Step], policies: &[PolicyPlan]) -> Vec<Mistake> {
         let expected = format!("a policy that is in force: {}", names.join(", "));
         let nearest = nearest(name, names.iter().copied()).map(str::to_owned);
         let cause = Cause::Value { found: shown(name), expected, nearest };
-        mistakes.push(Mistake { line: Some(line), key: key.to_owned(), cause });
+        mistakes.push(Mistake::new(line, key, cause));
     };
     for step in steps {
         if let Action::Swap(swap) = &step.action {
@@ -315,7 +319,7 @@ fn strangers(steps: &[Step], policies: &[PolicyPlan]) -> Vec<Mistake> {
         if of.from.is_none() && !by_id {
             let key = format!("step.kept.{}.of.from", kept.policy);
             let expected = "the source, which is part of whom the policy keeps state about".to_owned();
-            mistakes.push(Mistake { line: Some(kept.line), key, cause: Cause::Missing { expected } });
+            mistakes.push(Mistake::new(kept.line, key, Cause::Missing { expected }));
         }
     }
     mistakes

@@ -21,13 +21,14 @@ mod run;
 mod trial;
 mod words;
 
+pub use crate::document::mistake::{Cause, Mistake, Place};
+pub use crate::document::policy::OnFailure;
 pub use bind::{Bound, UnderTest};
 pub use keys::{KEYS, Key, reference};
-pub use mistake::{Cause, Mistake, Mistakes, ScenarioError};
+pub use mistake::{Mistakes, ScenarioError};
 pub use model::{
-    Action, Attempt, Counted, EVENTS_MAX, Expect, Expected, ExpectedOrder, GateSpec, Given, Kept, KeptBytes, Named,
-    OnFailure, Ordered, PARALLEL_MAX, PolicySpec, REPEAT_MAX, Request, Scenario, Step, Sum, Swap, Times, Ttl, When,
-    Whose,
+    Action, Attempt, Counted, EVENTS_MAX, Expect, Expected, ExpectedOrder, GateSpec, Kept, KeptBytes, Named, Ordered,
+    PARALLEL_MAX, PolicySpec, REPEAT_MAX, Request, Scenario, Step, Sum, Swap, Times, Ttl, When, Whose,
 };
 pub use read::SCENARIO_BYTES_MAX;
 pub use report::{CALLS_MAX, Happened, HiddenState, PROBLEMS_MAX, Problem, Report, StepReport};

@@ -4,7 +4,6 @@
 //! sense is said by [`Step::problems`]; both ask it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,9 +11,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use portcullis_domain::event::CLIENT_ID_BYTES_MAX;
 use portcullis_domain::{ClientId, Kind, Outcome, StateBytes, SubjectBy, Timestamp};
-use portcullis_runtime::Settings;
 
-use super::mistake::{Cause, shown};
+use crate::document::mistake::{Cause, shown};
+use crate::document::policy::OnFailure;
+use crate::document::setting::Setting;
 use crate::world::{Login, RestartKeeps, Visit};
 
 /// Most repetitions of one step.
@@ -77,7 +77,7 @@ pub struct PolicySpec {
     /// What runs: `bundle:ban` and the like, or a path.
     pub plugin: Option<Named>,
     /// Settings of the plugin.
-    pub settings: Given,
+    pub settings: Vec<Setting>,
     /// Whom it keeps state about.
     pub subject: Option<SubjectBy>,
     /// What happens when the plugin fails.
@@ -97,26 +97,6 @@ pub struct Named {
     pub name: String,
     /// Its line.
     pub line: usize,
-}
-
-/// Settings, and on which line each stands.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Given {
-    /// The values.
-    pub values: Settings,
-    /// Lines by name.
-    pub lines: BTreeMap<String, usize>,
-}
-
-/// What happens when a policy's plugin fails (rule 21).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// The event is denied.
-    Deny,
-    /// As if the plugin had said pass.
-    Allow,
-    /// The bundle's plugin of that kind steps in.
-    Bundle,
 }
 
 /// One step: time passes, then something happens, then it is looked at.
@@ -280,7 +260,7 @@ pub struct Swap {
     /// What runs from now on; `None`: the same.
     pub plugin: Option<Named>,
     /// All its settings from now on; `None`: the same.
-    pub settings: Option<Given>,
+    pub settings: Option<Vec<Setting>>,
 }
 
 /// What an event comes to.

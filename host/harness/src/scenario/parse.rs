@@ -1,4 +1,5 @@
-//! Text and numbers of a scenario into types that can't be wrong.
+//! Text and numbers that only scenarios write, or write in a way of their own,
+//! into types that can't be wrong.
 //!
 //! It must not know what keys there are, nor where a value stands.
 
@@ -9,48 +10,15 @@ use ipnet::IpNet;
 use portcullis_domain::{StateBytes, Timestamp};
 use toml::de::DeValue;
 
-use super::mistake::{Wrong, nearest};
 use super::words;
-
-/// What one value becomes.
-pub(super) type Parsed<T> = Result<T, Wrong>;
+use crate::document::mistake::Wrong;
+use crate::document::value::{self, Parsed};
 
 const DURATION: &str = r#"a duration such as "20ms", "3s" or "59m59s", with its unit and in quotes"#;
-
-/// A name out of a fixed set.
-pub(super) fn choice<T: Copy>(value: &DeValue<'_>, choices: &[(&'static str, T)]) -> Parsed<T> {
-    let found = value.as_str();
-    if let Some((_, choice)) = choices.iter().find(|(name, _)| found == Some(name)) {
-        return Ok(*choice);
-    }
-    let names: Vec<String> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
-    let (last, first) = names.split_last().map_or(("nothing", &[][..]), |(last, first)| (last.as_str(), first));
-    let expected = if first.is_empty() { last.to_owned() } else { format!("{} or {last}", first.join(", ")) };
-    let near = found.and_then(|found| nearest(found, choices.iter().map(|(name, _)| *name)));
-    Err(Wrong { expected, nearest: near.map(|near| format!("{near:?}")) })
-}
-
-pub(super) fn boolean(value: &DeValue<'_>) -> Parsed<bool> {
-    value.as_bool().ok_or_else(|| Wrong::expected("true or false"))
-}
 
 /// Something that can only be said and not denied.
 pub(super) fn yes(value: &DeValue<'_>) -> Parsed<()> {
     value.as_bool().filter(|yes| *yes).map(drop).ok_or_else(|| Wrong::expected("true"))
-}
-
-/// A whole number as TOML writes it, if it fits.
-pub(super) fn integer(value: &DeValue<'_>) -> Option<i64> {
-    let integer = value.as_integer()?;
-    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
-}
-
-/// A whole number within bounds, both ends included.
-pub(super) fn count(value: &DeValue<'_>, least: u32, most: u32) -> Parsed<u32> {
-    let number = integer(value).and_then(|number| u32::try_from(number).ok());
-    number
-        .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| Wrong::expected(format!("a whole number from {least} to {most}")))
 }
 
 /// Any text.
@@ -118,22 +86,12 @@ pub(super) fn address(value: &DeValue<'_>) -> Parsed<IpAddr> {
 
 /// A network, or one address as a network of its own.
 pub(super) fn network(value: &DeValue<'_>) -> Parsed<IpNet> {
-    const FORM: &str = r#"a network such as "203.0.113.0/24" or an address"#;
-    let text = value.as_str().ok_or_else(|| Wrong::expected(FORM))?;
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address.to_canonical()));
-    }
-    let network = text.parse::<IpNet>().map_err(|_| Wrong::expected(FORM))?;
-    if network.trunc() != network {
-        return Err(Wrong::expected(format!("the network's own address, \"{}\"", network.trunc())));
-    }
-    Ok(network)
+    value::network(value, r#"a network such as "203.0.113.0/24" or an address"#)
 }
 
 /// A final HTTP status.
 pub(super) fn status(value: &DeValue<'_>) -> Parsed<u16> {
-    let status = integer(value).and_then(|number| u16::try_from(number).ok());
-    status.filter(|status| (100..=599).contains(status)).ok_or_else(|| Wrong::expected("a status from 100 to 599"))
+    value::status(value, 100)
 }
 
 /// The statuses of refusals.

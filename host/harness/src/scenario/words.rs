@@ -8,9 +8,9 @@ use std::time::Duration;
 use portcullis_domain::{Enforced, Judged, Keep, Order, Outcome, Refusal, Subject, Verdict};
 use portcullis_runtime::{LogLevel, Rung};
 
-use super::mistake::escaped;
 use super::model::{Action, Expect, Expected, ExpectedOrder, KeptBytes, Ordered, Step, Sum, Times, Ttl};
 use super::report::{Happened, HiddenState, Problem, Report, StepReport};
+use crate::document::mistake::escaped;
 use crate::observed::{Call, Told};
 use crate::world::{Reaction, RestartKeeps};
 

@@ -63,7 +63,6 @@ fn shown(value: &SettingValue) -> String {
         SettingValue::Integer(integer) => integer.to_string(),
         SettingValue::Number(number) => number.to_string(),
         SettingValue::Text(text) => format!("{text:?}"),
-        SettingValue::EmptyList => "[]".to_owned(),
         SettingValue::Integers(integers) => format!("{integers:?}"),
         SettingValue::Numbers(numbers) => format!("{numbers:?}"),
         SettingValue::Texts(texts) => format!("{texts:?}"),

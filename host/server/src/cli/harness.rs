@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use portcullis_harness::document::setting::{parse_setting, to_plugin};
 use portcullis_harness::{Plan, Shelf};
 use portcullis_runtime::{RuntimeConfig, Settings};
 
 use super::Failed;
-use crate::config::{Config, Overrides, parse_setting, printable};
-use crate::setup::settings::to_plugin;
+use crate::config::{Config, Overrides, printable};
 
 /// A shelf that keeps compiled plugins in the user's cache folder: a Python
 /// guest takes many seconds to compile.

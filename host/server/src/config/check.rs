@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
+use portcullis_harness::document::mistake::{Cause, Mistake, Place, shown};
+use portcullis_harness::document::reader::{Reader, Section};
 
-use super::mistake::{Cause, Place};
-use super::reader::{Reader, Section, last};
-use super::{Config, Mistake, Mode, UpstreamUrl};
+use super::{Config, Mode, UpstreamUrl};
 use crate::auth::Client;
 
 /// What the command line says; it goes over the file.
@@ -55,16 +55,14 @@ impl Overrides {
                         overrides.listen.push(address);
                         None
                     }
-                    Err(_) => {
-                        Some((super::mistake::shown(text), "an address and port such as 127.0.0.1:8080".to_owned()))
-                    }
+                    Err(_) => Some((shown(text), "an address and port such as 127.0.0.1:8080".to_owned())),
                 },
                 Override::Upstream => match UpstreamUrl::parse(text) {
                     Ok(url) => {
                         overrides.upstream = Some(url);
                         None
                     }
-                    Err(error) => Some((super::mistake::shown(text), error.to_string())),
+                    Err(error) => Some((shown(text), error.to_string())),
                 },
                 Override::Client => match Client::parse(text) {
                     Ok(client) => {
@@ -173,7 +171,5 @@ fn conflict(why: &str) -> Cause {
 
 /// At the key's line if it is there.
 fn conflict_at(reader: &mut Reader<'_>, section: Section<'_>, key: &'static str, why: &str) {
-    let value = section.table.and_then(|table| table.get(last(key)));
-    let place = value.map(|value| Place::Line { line: reader.line(value.span().start), column: None });
-    reader.mistake(place.unwrap_or(Place::Nowhere), key, conflict(why));
+    reader.mistake(reader.line_of(section, key), key, conflict(why));
 }

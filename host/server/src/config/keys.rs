@@ -157,9 +157,3 @@ pub const KEYS: &[Key] = &[
         "Folder for compiled plugins, private to the server's user; left out: none is kept.",
     )),
 ];
-
-/// The key at `path`, the name of a policy put as `NAME`.
-#[must_use]
-pub(super) fn find(path: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.path == path)
-}

@@ -10,30 +10,30 @@ mod keys;
 mod mistake;
 mod parse;
 mod policy;
-mod reader;
 mod restart;
 mod sections;
-mod setting;
 mod upstream_url;
 
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use portcullis_domain::{Limits, SourceRules};
-pub use portcullis_runtime::PluginSource;
+pub use portcullis_harness::document::mistake::{Cause, Mistake, Place};
+pub use portcullis_harness::document::policy::OnFailure;
+use portcullis_harness::document::read_file;
+pub use portcullis_harness::document::setting::Setting;
+pub use portcullis_runtime::{PluginSource, SettingValue};
 
 use crate::auth::{Client, IdCase};
 use crate::log::{Format, Level};
 
 pub use check::{Override, Overrides};
 pub use keys::{KEYS, Key};
-pub use mistake::{Cause, ConfigError, Mistake, Mistakes, Place, Told, printable};
-pub use policy::{OnFailure, PluginLimits, PolicyConfig};
+pub use mistake::{ConfigError, Mistakes, Told, printable};
+pub use policy::{PluginLimits, PolicyConfig};
 pub use restart::restart_required;
-pub use setting::{Line, Setting, SettingValue, parse_setting};
 pub use upstream_url::{UpstreamUrl, UrlError};
 
 /// Largest configuration file that is read.
@@ -184,7 +184,7 @@ impl Config {
         let Some(path) = path else {
             return Self::parse("", "", Path::new(""), overrides);
         };
-        let text = read_file(path)?;
+        let text = read_file(path, CONFIG_BYTES_MAX)?;
         let base = path.parent().unwrap_or(Path::new(""));
         Self::parse(&text, &path.display().to_string(), base, overrides)
     }
@@ -220,20 +220,6 @@ impl Config {
             verified_for: self.auth.verified_for,
         }
     }
-}
-
-fn read_file(path: &Path) -> Result<String, ConfigError> {
-    let read = |error| ConfigError::Read { path: path.to_owned(), error };
-    let file = std::fs::File::open(path).map_err(read)?;
-    let mut bytes = Vec::new();
-    file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
-    if bytes.len() as u64 > CONFIG_BYTES_MAX {
-        return Err(ConfigError::TooLarge { path: path.to_owned(), bytes_max: CONFIG_BYTES_MAX });
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        let valid_up_to = error.utf8_error().valid_up_to();
-        ConfigError::NotUtf8 { path: path.to_owned(), valid_up_to }
-    })
 }
 
 /// The reference of all keys as a Markdown table, for the documents.

@@ -1,4 +1,5 @@
-//! Text and numbers of a configuration into types that can't be wrong.
+//! Text and numbers that only a configuration has, or writes in a way of its
+//! own, into types that can't be wrong.
 //!
 //! It must not know what keys there are, nor where a value stands.
 
@@ -7,43 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use portcullis_harness::document::mistake::Wrong;
+use portcullis_harness::document::value::{self, Parsed};
 use toml::de::DeValue;
-
-use super::mistake::{Wrong, nearest};
-
-/// What one value becomes.
-pub(super) type Parsed<T> = Result<T, Wrong>;
-
-/// A name out of a fixed set.
-pub(super) fn choice<T: Copy>(value: &DeValue<'_>, choices: &[(&'static str, T)]) -> Parsed<T> {
-    let found = value.as_str();
-    if let Some((_, choice)) = choices.iter().find(|(name, _)| found == Some(name)) {
-        return Ok(*choice);
-    }
-    let names: Vec<String> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
-    let (last, first) = names.split_last().map_or(("nothing", &[][..]), |(last, first)| (last.as_str(), first));
-    let expected = if first.is_empty() { last.to_owned() } else { format!("{} or {last}", first.join(", ")) };
-    let near = found.and_then(|found| nearest(found, choices.iter().map(|(name, _)| *name)));
-    Err(Wrong { expected, nearest: near.map(|near| format!("{near:?}")) })
-}
-
-pub(super) fn boolean(value: &DeValue<'_>) -> Parsed<bool> {
-    value.as_bool().ok_or_else(|| Wrong::expected("true or false"))
-}
-
-/// A whole number as TOML writes it, if it fits.
-pub(super) fn integer(value: &DeValue<'_>) -> Option<i64> {
-    let integer = value.as_integer()?;
-    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
-}
-
-/// A whole number within bounds, both ends included.
-pub(super) fn count(value: &DeValue<'_>, least: usize, most: usize) -> Parsed<usize> {
-    let number = integer(value).and_then(|number| usize::try_from(number).ok());
-    number
-        .filter(|number| (least..=most).contains(number))
-        .ok_or_else(|| Wrong::expected(format!("a whole number from {least} to {most}")))
-}
 
 /// Text that isn't empty and holds no control characters.
 pub(super) fn text(value: &DeValue<'_>) -> Parsed<String> {
@@ -126,16 +93,7 @@ fn show_size(bytes: u64) -> String {
 
 /// A network, or one address as a network of its own.
 pub(super) fn network(value: &DeValue<'_>) -> Parsed<IpNet> {
-    const FORM: &str = r#"a network such as "10.0.0.0/8" or an address"#;
-    let text = value.as_str().ok_or_else(|| Wrong::expected(FORM))?;
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address.to_canonical()));
-    }
-    let network = text.parse::<IpNet>().map_err(|_| Wrong::expected(FORM))?;
-    if network.trunc() != network {
-        let right = network.trunc();
-        return Err(Wrong { expected: format!("the network's own address, \"{right}\""), nearest: None });
-    }
+    let network = value::network(value, r#"a network such as "10.0.0.0/8" or an address"#)?;
     canonical(network).ok_or_else(|| Wrong::expected("an IPv4 network written as IPv4, such as \"10.0.0.0/8\""))
 }
 
@@ -156,8 +114,7 @@ pub(super) fn socket_address(value: &DeValue<'_>) -> Parsed<SocketAddr> {
 
 /// A final HTTP status.
 pub(super) fn status(value: &DeValue<'_>) -> Parsed<u16> {
-    let status = integer(value).and_then(|number| u16::try_from(number).ok());
-    status.filter(|status| (200..=599).contains(status)).ok_or_else(|| Wrong::expected("a status from 200 to 599"))
+    value::status(value, 200)
 }
 
 /// A path of requests, for `protect` and `login_paths`.

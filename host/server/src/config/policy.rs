@@ -7,27 +7,19 @@ use std::path::Path;
 use std::time::Duration;
 
 use portcullis_domain::{Kind, SubjectBy};
+use portcullis_harness::document::mistake::{Cause, Wrong, nearest};
+use portcullis_harness::document::policy::{self, KINDS, OnFailure};
+use portcullis_harness::document::reader::{Reader, Section, full};
+use portcullis_harness::document::setting::{self, Setting};
+use portcullis_harness::document::value::{self, Parsed};
 use portcullis_runtime::PluginSource;
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::{Cause, Place, Wrong};
-use super::parse::{self, Parsed};
-use super::reader::{Reader, Section, full};
-use super::setting::{Setting, read_settings};
+use super::parse;
+use super::sections::table;
 
 /// Most policies beside the three that are always there.
 const POLICIES_MAX: usize = 64;
-
-/// What happens when a policy's plugin fails (rule 21).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnFailure {
-    /// The bundle's plugin of that kind steps in.
-    Bundle,
-    /// The event is denied.
-    Deny,
-    /// As if the plugin had said pass.
-    Allow,
-}
 
 /// What a policy's plugin may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,48 +53,27 @@ pub struct PolicyConfig {
     pub limits: PluginLimits,
 }
 
-const KINDS: [(&str, Kind); 3] = [("wait", Kind::Wait), ("ban", Kind::Ban), ("scanner", Kind::Scanner)];
-
 /// All policies in use: the bundle's three first, then the operator's by name.
 pub(super) fn read<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path) -> Vec<PolicyConfig> {
-    let tables = reader.table(root, "policy", "policy");
+    let tables = table(reader, root, "policy", "policy");
     let mut policies = Vec::new();
     for (name, kind) in KINDS {
-        let table = tables.and_then(|tables| reader.table(tables, name, &format!("policy.{name}")));
+        let table = tables.and_then(|tables| table(reader, tables, name, &format!("policy.{name}")));
         policies.extend(read_policy(reader, table, name, Some(kind), None, base));
     }
     let Some(tables) = tables else { return policies };
     let mut own = 0_usize;
     for (name, value) in tables.iter().filter(|(name, _)| KINDS.iter().all(|(known, _)| known != name.get_ref())) {
-        let key = format!("policy.{}", name.get_ref());
         let line = reader.line(name.span().start);
-        let place = Place::Line { line, column: None };
         own += 1;
         if own == POLICIES_MAX + 1 {
             let why = format!("more than {POLICIES_MAX} policies of your own");
-            reader.mistake(place.clone(), "policy", Cause::Conflict { why });
+            reader.mistake(line, "policy", Cause::Conflict { why });
         }
-        if !fits(name.get_ref()) {
-            let expected = "a name of 1 to 32 characters out of a-z, 0-9 and -".to_owned();
-            let found = super::mistake::shown(name.get_ref());
-            reader.mistake(place, key, Cause::Value { found, expected, nearest: None });
-            continue;
-        }
-        if value.get_ref().as_table().is_none() {
-            // `[policy]` itself holds nothing but tables: most likely a key of one of them.
-            let nearest = super::mistake::nearest(name.get_ref(), KINDS.map(|(name, _)| name));
-            let wrong =
-                Wrong { expected: format!("a table, [{key}]"), nearest: nearest.map(|n| format!("policy.{n}")) };
-            reader.wrong(&value.span(), key, value.get_ref(), wrong);
-            continue;
-        }
-        policies.extend(read_policy(reader, value.get_ref().as_table(), name.get_ref(), None, Some(line), base));
+        let Some(table) = policy::table(reader, name.get_ref(), line, value) else { continue };
+        policies.extend(read_policy(reader, Some(table), name.get_ref(), None, Some(line), base));
     }
     policies
-}
-
-fn fits(name: &str) -> bool {
-    (1..=32).contains(&name.len()) && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
 fn read_policy<'t>(
@@ -113,15 +84,14 @@ fn read_policy<'t>(
     line: Option<usize>,
     base: &Path,
 ) -> Option<PolicyConfig> {
-    let section = Section { table, policy: Some(name) };
-    reader.refuse_unknown(section, "policy.NAME.");
-    let enabled = reader.get(section, "policy.NAME.enabled", parse::boolean);
-    let kind = reader.maybe(section, "policy.NAME.kind", |value| kind_of(value, fixed)).or(fixed);
+    let section = reader.section(table, 0, "policy.NAME", Some(name));
+    let enabled = reader.get(section, "policy.NAME.enabled", value::boolean);
+    let kind = reader.maybe(section, "policy.NAME.kind", |value| policy::kind(value, fixed)).or(fixed);
     let plugin = reader.maybe(section, "policy.NAME.plugin", |value| plugin_of(value, kind, base));
-    let settings = read_settings(reader, section, "policy.NAME.settings");
-    let subject = reader.maybe(section, "policy.NAME.subject", subject_of);
+    let settings = setting::read(reader, section, "policy.NAME.settings").unwrap_or_default();
+    let subject = reader.maybe(section, "policy.NAME.subject", policy::subject);
     let on_failure = reader.get(section, "policy.NAME.on_failure", on_failure_of);
-    let fallback_settings = read_settings(reader, section, "policy.NAME.fallback_settings");
+    let fallback_settings = setting::read(reader, section, "policy.NAME.fallback_settings").unwrap_or_default();
     let limits = read_limits(reader, section);
     if let Some(line) = line {
         for (path, expected) in [
@@ -129,8 +99,7 @@ fn read_policy<'t>(
             ("policy.NAME.plugin", "\"bundle:ban\" or a file path"),
         ] {
             if reader.raw(section, path).is_none() {
-                let place = Place::Line { line, column: None };
-                reader.mistake(place, full(path, Some(name)), Cause::Missing { expected: expected.to_owned() });
+                reader.mistake(line, full(path, Some(name)), Cause::Missing { expected: expected.to_owned() });
             }
         }
     }
@@ -150,27 +119,14 @@ fn read_policy<'t>(
 }
 
 fn read_limits<'t>(reader: &mut Reader<'t>, section: Section<'t>) -> PluginLimits {
-    let table = match section.table {
-        Some(table) => reader.table(table, "limits", &full("policy.NAME.limits", section.policy)),
-        None => None,
-    };
-    let section = Section { table, policy: section.policy };
-    reader.refuse_unknown(section, "policy.NAME.limits.");
+    let key = full("policy.NAME.limits", section.policy);
+    let table = section.table.and_then(|policy| table(reader, policy, "limits", &key));
+    let section = reader.section(table, 0, "policy.NAME.limits", section.policy);
     let (least, most) = (Duration::from_millis(1), Duration::from_secs(10));
     PluginLimits {
         deadline: reader.get(section, "policy.NAME.limits.deadline", |value| parse::duration(value, least, most)),
         memory_bytes: reader.get(section, "policy.NAME.limits.memory", |value| parse::size(value, 64 << 10, 4 << 30)),
         state_bytes: reader.get(section, "policy.NAME.limits.state", |value| parse::size(value, 1, 64 << 10)),
-    }
-}
-
-fn kind_of(value: &DeValue<'_>, fixed: Option<Kind>) -> Parsed<Kind> {
-    let kind = parse::choice(value, &KINDS)?;
-    match fixed {
-        Some(fixed) if fixed != kind => {
-            Err(Wrong::expected(format!("\"{fixed}\": another kind is a policy under a name of its own")))
-        }
-        _ => Ok(kind),
     }
 }
 
@@ -183,7 +139,7 @@ fn plugin_of(value: &DeValue<'_>, kind: Option<Kind>, base: &Path) -> Parsed<Plu
     let bundled = KINDS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
     let bundled = bundled.ok_or_else(|| Wrong {
         expected: FORM.to_owned(),
-        nearest: super::mistake::nearest(name, KINDS.map(|(known, _)| known)).map(|near| format!("\"bundle:{near}\"")),
+        nearest: nearest(name, KINDS.map(|(known, _)| known)).map(|near| format!("\"bundle:{near}\"")),
     })?;
     match kind {
         Some(kind) if kind != bundled => {
@@ -193,10 +149,6 @@ fn plugin_of(value: &DeValue<'_>, kind: Option<Kind>, base: &Path) -> Parsed<Plu
     }
 }
 
-fn subject_of(value: &DeValue<'_>) -> Parsed<SubjectBy> {
-    parse::choice(value, &[("id", SubjectBy::Id), ("source", SubjectBy::Source), ("pair", SubjectBy::Pair)])
-}
-
 fn on_failure_of(value: &DeValue<'_>) -> Parsed<OnFailure> {
-    parse::choice(value, &[("bundle", OnFailure::Bundle), ("deny", OnFailure::Deny), ("allow", OnFailure::Allow)])
+    value::choice(value, &[("bundle", OnFailure::Bundle), ("deny", OnFailure::Deny), ("allow", OnFailure::Allow)])
 }

@@ -8,19 +8,17 @@ use std::path::Path;
 use std::time::Duration;
 
 use portcullis_domain::SourceRules;
+use portcullis_harness::document::mistake::{self, Cause, Mistake, Wrong};
+use portcullis_harness::document::reader::{Known, Reader, Section};
+use portcullis_harness::document::value::{self, Parsed};
 use toml::de::{DeTable, DeValue};
 
 use super::check::{self, Overrides};
-use super::mistake::{Cause, Mistake, Place, Wrong};
-use super::parse::{self, Parsed};
-use super::reader::{Reader, Section};
-use super::{Auth, Config, Gate, Listen, LogConfig, Mode, Plugins, Upstream, UpstreamUrl, policy};
+use super::{Auth, Config, Gate, KEYS, Listen, LogConfig, Mode, Plugins, Upstream, UpstreamUrl, parse, policy};
 use crate::auth::IdCase;
 use crate::log::{Format, Level};
 
 const SECTIONS: [&str; 8] = ["listen", "source", "upstream", "auth", "gate", "policy", "log", "plugins"];
-/// Most errors of syntax that are reported: later ones mostly follow from earlier ones.
-const SYNTAX_ERRORS_MAX: usize = 5;
 const MS: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -32,11 +30,8 @@ pub(super) fn read(
     overrides: &Overrides,
 ) -> Result<(Config, BTreeSet<&'static str>), Vec<Mistake>> {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader::new(text);
-    for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
-        let place = reader.place(error.span());
-        reader.mistake(place, "", Cause::Syntax { reason: error.message().replace('\n', "; ") });
-    }
+    let mut reader = Reader::new(text, KEYS.iter().map(|key| Known { path: key.path, default: key.default }));
+    reader.syntax(&errors);
     if !errors.is_empty() {
         return Err(reader.mistakes);
     }
@@ -44,25 +39,20 @@ pub(super) fn read(
     if reader.mistakes.is_empty() {
         return Ok((config, reader.asked));
     }
-    reader.mistakes.sort_by_key(|mistake| match mistake.place {
-        Place::Line { line, .. } => line,
-        Place::Option(_) | Place::Nowhere => usize::MAX,
-    });
+    mistake::sort(&mut reader.mistakes);
     Err(reader.mistakes)
 }
 
 fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path, overrides: &Overrides) -> Config {
     for (name, _) in root.iter().filter(|(name, _)| !SECTIONS.contains(&name.get_ref().as_ref())) {
-        let near = super::mistake::nearest(name.get_ref(), SECTIONS).map(|near| format!("[{near}]"));
-        let elsewhere = || super::KEYS.iter().find(|key| super::reader::last(key.path) == name.get_ref());
-        let nearest = near.or_else(|| elsewhere().map(|key| key.path.to_owned()));
-        let place = Place::Line { line: reader.line(name.span().start), column: None };
-        reader.mistake(place, name.get_ref().as_ref(), Cause::UnknownKey { nearest });
+        let near = mistake::nearest(name.get_ref(), SECTIONS).map(|near| format!("[{near}]"));
+        let nearest = near.or_else(|| reader.elsewhere(name.get_ref()));
+        let line = reader.line(name.span().start);
+        reader.mistake(line, name.get_ref().as_ref(), Cause::UnknownKey { nearest });
     }
-    let section = |reader: &mut Reader<'t>, name: &str| {
-        let section = Section { table: reader.table(root, name, name), policy: None };
-        reader.refuse_unknown(section, &format!("{name}."));
-        section
+    let section = |reader: &mut Reader<'t>, name: &'static str| {
+        let table = table(reader, root, name, name);
+        reader.section(table, 0, name, None)
     };
     let listen = section(reader, "listen");
     let source = section(reader, "source");
@@ -89,16 +79,26 @@ fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path
     config
 }
 
+/// The table called `name` within `within`, whose full key is `key`.
+pub(super) fn table<'t>(
+    reader: &mut Reader<'t>,
+    within: &'t DeTable<'t>,
+    name: &str,
+    key: &str,
+) -> Option<&'t DeTable<'t>> {
+    reader.as_table(within.get(name)?, key, Wrong::expected(format!("a table, [{key}]")))
+}
+
 fn within(least: Duration, most: Duration) -> impl Fn(&DeValue<'_>) -> Parsed<Duration> {
     move |value| parse::duration(value, least, most)
 }
 
 fn counted(least: usize, most: usize) -> impl Fn(&DeValue<'_>) -> Parsed<usize> {
-    move |value| parse::count(value, least, most)
+    move |value| value::count(value, least, most)
 }
 
 fn threads(value: &DeValue<'_>) -> Parsed<NonZeroUsize> {
-    parse::count(value, 1, 1024).and_then(|n| NonZeroUsize::new(n).ok_or_else(|| Wrong::expected("at least 1")))
+    value::count(value, 1, 1024).and_then(|n| NonZeroUsize::new(n).ok_or_else(|| Wrong::expected("at least 1")))
 }
 
 fn read_listen<'t>(reader: &mut Reader<'t>, section: Section<'t>, overrides: &Overrides) -> Listen {
@@ -123,10 +123,7 @@ fn read_listen<'t>(reader: &mut Reader<'t>, section: Section<'t>, overrides: &Ov
 fn read_source<'t>(reader: &mut Reader<'t>, section: Section<'t>) -> SourceRules {
     SourceRules {
         trusted_proxies: reader.list(section, "source.trusted_proxies", parse::network),
-        ipv6_prefix: reader.get(section, "source.ipv6_prefix", |value| {
-            let bits = parse::count(value, 1, 128)?;
-            u8::try_from(bits).map_err(|_| Wrong::expected("at most 128"))
-        }),
+        ipv6_prefix: reader.get(section, "source.ipv6_prefix", |value| value::count(value, 1, 128)),
         never_ban: reader.list(section, "source.never_ban", parse::network),
     }
 }
@@ -151,7 +148,7 @@ fn read_auth<'t>(
     has_upstream: bool,
 ) -> Auth {
     let modes = [("file", Mode::File), ("upstream", Mode::Upstream)];
-    let given = reader.maybe(section, "auth.mode", |value| parse::choice(value, &modes));
+    let given = reader.maybe(section, "auth.mode", |value| value::choice(value, &modes));
     let file = reader.maybe(section, "auth.file", parse::file_path).map(|path| base.join(path));
     let clients = overrides.clients().to_vec();
     // Rule 10.
@@ -162,7 +159,7 @@ fn read_auth<'t>(
     });
     let cases = [("fold", IdCase::Fold), ("keep", IdCase::Keep)];
     let protect = reader.maybe_list(section, "auth.protect", parse::request_path);
-    let id_case = reader.maybe(section, "auth.id_case", |value| parse::choice(value, &cases));
+    let id_case = reader.maybe(section, "auth.id_case", |value| value::choice(value, &cases));
     Auth {
         mode,
         file,
@@ -192,7 +189,7 @@ fn read_gate<'t>(reader: &mut Reader<'t>, section: Section<'t>) -> Gate {
         max_inflight_attempts: reader.get(section, "gate.max_inflight_attempts", counted(1, 10_000)),
         max_wait: reader.get(section, "gate.max_wait", within(MS, 3660 * DAY)),
         max_ban: reader.get(section, "gate.max_ban", within(MS, 36600 * DAY)),
-        close_tunnels: reader.get(section, "gate.close_tunnels", parse::boolean),
+        close_tunnels: reader.get(section, "gate.close_tunnels", value::boolean),
     }
 }
 
@@ -200,8 +197,8 @@ fn read_log<'t>(reader: &mut Reader<'t>, section: Section<'t>, base: &Path) -> L
     let levels = Level::ALL.map(|level| (level.name(), level));
     let formats = [("text", Format::Text), ("json", Format::Json)];
     LogConfig {
-        level: reader.get(section, "log.level", |value| parse::choice(value, &levels)),
-        format: reader.get(section, "log.format", |value| parse::choice(value, &formats)),
+        level: reader.get(section, "log.level", |value| value::choice(value, &levels)),
+        format: reader.get(section, "log.format", |value| value::choice(value, &formats)),
         file: reader.maybe(section, "log.file", parse::file_path).map(|path| base.join(path)),
     }
 }

@@ -6,7 +6,7 @@
 
 mod plugins;
 mod reports;
-pub(crate) mod settings;
+mod settings;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use portcullis_harness::document::setting::to_plugin;
 use portcullis_harness::{Failing, PolicyPlan};
 use portcullis_runtime::{
     Configured, Limits, LoadError, OnFailure, Plugin, PluginSource, PolicyJudge, Reporter, Runtime, read_plugin,
@@ -32,12 +33,12 @@ impl LoadedPolicy {
             name: name.clone(),
             kind: *kind,
             plugin: Arc::clone(self.judge.primary().plugin()),
-            settings: settings::to_plugin(settings),
+            settings: to_plugin(settings),
             subject: *subject,
             limits: limits(wanted),
             on_failure: match self.fallback {
                 Fallback::Bundle => {
-                    Failing::Bundle { plugin: runtime.bundle(*kind)?, settings: settings::to_plugin(fallback_settings) }
+                    Failing::Bundle { plugin: runtime.bundle(*kind)?, settings: to_plugin(fallback_settings) }
                 }
                 Fallback::BundleRunsAlready => Failing::BundleRunsAlready,
                 Fallback::Deny => Failing::Deny,
@@ -150,7 +151,7 @@ fn configure(
     given: &[Setting],
     limits: &Limits,
 ) -> Result<Configured, Vec<Mistake>> {
-    plugin.configure(policy.kind, &settings::to_plugin(given), limits).map_err(|error| {
+    plugin.configure(policy.kind, &to_plugin(given), limits).map_err(|error| {
         let known: Vec<&str> = plugin.description().settings.iter().map(|spec| spec.name.as_str()).collect();
         settings::mistakes(error, policy, table, given, &known)
     })

@@ -1,28 +1,8 @@
-//! Settings as the configuration has them, as a plugin takes them; and a
-//! plugin's complaints, by the line they are about.
+//! A plugin's complaints about its settings, by the line they are about.
 
-use portcullis_runtime::{ConfigureError, SettingProblem, SettingValue as PluginValue, Settings};
+use portcullis_runtime::{ConfigureError, SettingProblem};
 
-use crate::config::{Cause, Mistake, Place, PolicyConfig, Setting, SettingValue};
-
-/// The settings as the plugin's interface knows them.
-pub(crate) fn to_plugin(settings: &[Setting]) -> Settings {
-    settings.iter().map(|setting| (setting.name.clone(), value(&setting.value))).collect()
-}
-
-fn value(value: &SettingValue) -> PluginValue {
-    match value {
-        SettingValue::Boolean(boolean) => PluginValue::Boolean(*boolean),
-        SettingValue::Integer(integer) => PluginValue::Integer(*integer),
-        SettingValue::Number(number) => PluginValue::Number(*number),
-        SettingValue::Text(text) => PluginValue::Text(text.clone()),
-        SettingValue::EmptyList => PluginValue::Texts(Vec::new()),
-        SettingValue::Integers(integers) => PluginValue::Integers(integers.clone()),
-        SettingValue::Numbers(numbers) => PluginValue::Numbers(numbers.clone()),
-        SettingValue::Texts(texts) => PluginValue::Texts(texts.clone()),
-        SettingValue::Json(json) => PluginValue::Json(json.clone()),
-    }
-}
+use crate::config::{Cause, Mistake, Place, PolicyConfig, Setting};
 
 /// What is wrong with a policy, each by its line where it has one; `table` is
 /// `settings` or `fallback_settings`, `known` the names that the plugin declares.
@@ -45,7 +25,7 @@ pub(super) fn mistakes(
         let name = problem.name();
         // A name that the operator didn't write is the plugin's.
         let written = settings.iter().find(|setting| setting.name == name);
-        let place = written.map_or(Place::Nowhere, |setting| Place::Line { line: setting.line.0, column: None });
+        let place = Place::from(written.map(|setting| setting.line.0));
         let mut key = format!("policy.{}.{table}", policy.name);
         if written.is_some() {
             key = format!("{key}.{name}");

@@ -6,8 +6,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::super::keys::KEYS;
-use super::super::mistake::Cause;
 use super::super::model::Scenario;
+use super::super::{Cause, Mistake};
 use super::{SCENARIO_BYTES_MAX, sections};
 
 /// With all that a scenario needs, in its first three lines.
@@ -44,7 +44,7 @@ fn the_examples_are_taken() {
         };
         let Err(mistakes) = Scenario::parse(&text, "a.toml", Path::new("")) else { continue };
         // Alone, most of them lack something or don't go with the rest.
-        let about = |mistake: &&super::super::mistake::Mistake| {
+        let about = |mistake: &&Mistake| {
             matches!(mistake.cause, Cause::Syntax { .. } | Cause::Value { .. } | Cause::UnknownKey { .. })
         };
         let wrong: Vec<_> = mistakes.list.iter().filter(about).collect();

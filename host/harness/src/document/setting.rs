@@ -2,11 +2,12 @@
 //!
 //! It must not know which settings a plugin has.
 
+use portcullis_runtime::{SettingValue, Settings};
 use toml::de::{DeTable, DeValue};
 
 use super::mistake::Wrong;
-use super::parse;
 use super::reader::{Reader, Section, full};
+use super::value::integer;
 
 /// Most settings of one policy.
 const SETTINGS_MAX: usize = 64;
@@ -14,7 +15,7 @@ const SETTINGS_MAX: usize = 64;
 const SETTING_BYTES_MAX: usize = 64 << 10;
 
 /// A line of the file, for messages. All lines are equal: moving a setting in
-/// the file is no change of the configuration.
+/// the file is no change of what it says.
 #[derive(Clone, Copy, Debug)]
 pub struct Line(pub usize);
 
@@ -25,29 +26,6 @@ impl PartialEq for Line {
 }
 
 impl Eq for Line {}
-
-/// A value, as the interface to plugins knows it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum SettingValue {
-    /// True or false.
-    Boolean(bool),
-    /// A whole number.
-    Integer(i64),
-    /// A number with a fraction, never infinite or NaN.
-    Number(f64),
-    /// Text.
-    Text(String),
-    /// A list without elements: its type is the plugin's business.
-    EmptyList,
-    /// A list of whole numbers.
-    Integers(Vec<i64>),
-    /// A list of numbers, at least one with a fraction.
-    Numbers(Vec<f64>),
-    /// A list of texts.
-    Texts(Vec<String>),
-    /// Anything nested or mixed, as JSON text.
-    Json(String),
-}
 
 /// One setting of a plugin.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,27 +38,33 @@ pub struct Setting {
     pub line: Line,
 }
 
-pub(super) fn read_settings<'t>(reader: &mut Reader<'t>, section: Section<'t>, path: &'static str) -> Vec<Setting> {
-    let Some(found) = reader.raw(section, path) else { return Vec::new() };
+/// The settings as a plugin takes them.
+#[must_use]
+pub fn to_plugin(settings: &[Setting]) -> Settings {
+    settings.iter().map(|setting| (setting.name.clone(), setting.value.clone())).collect()
+}
+
+/// The settings at `path`, `None` where there are none.
+pub fn read<'t>(reader: &mut Reader<'t>, section: Section<'t>, path: &'static str) -> Option<Vec<Setting>> {
+    let found = reader.raw(section, path)?;
     let key = full(path, section.policy);
     let Some(table) = found.get_ref().as_table().filter(|table| table.len() <= SETTINGS_MAX) else {
         let expected = format!("a table of at most {SETTINGS_MAX} settings, such as {{ max_failed_login = 3 }}");
-        reader.wrong(&found.span(), key, found.get_ref(), Wrong::expected(expected));
-        return Vec::new();
+        reader.wrong(found, &key, Wrong::expected(expected));
+        return None;
     };
     let mut settings = Vec::with_capacity(table.len());
     for (name, value) in table.iter() {
         let line = Line(reader.line(value.span().start));
-        match setting_value(value.get_ref()) {
-            Some(value) => settings.push(Setting { name: name.get_ref().to_string(), value, line }),
-            None => {
-                let key = format!("{key}.{}", name.get_ref());
-                let expected = "a finite number, text (at most 64 KiB), true, false, a list or a table; times as text";
-                reader.wrong(&value.span(), key, value.get_ref(), Wrong::expected(expected));
-            }
+        if let Some(value) = setting_value(value.get_ref()) {
+            settings.push(Setting { name: name.get_ref().to_string(), value, line });
+        } else {
+            let key = format!("{key}.{}", name.get_ref());
+            let expected = "a finite number, text (at most 64 KiB), true, false, a list or a table; times as text";
+            reader.wrong(value, &key, Wrong::expected(expected));
         }
     }
-    settings
+    Some(settings)
 }
 
 /// One setting as the command line gives it: `NAME=VALUE`, the value as TOML.
@@ -100,7 +84,7 @@ pub fn parse_setting(given: &str) -> Result<Setting, String> {
 fn setting_value(value: &DeValue<'_>) -> Option<SettingValue> {
     Some(match value {
         DeValue::Boolean(boolean) => SettingValue::Boolean(*boolean),
-        DeValue::Integer(_) => SettingValue::Integer(parse::integer(value)?),
+        DeValue::Integer(_) => SettingValue::Integer(integer(value)?),
         DeValue::Float(_) => SettingValue::Number(float(value)?),
         DeValue::String(text) => SettingValue::Text(bounded(text.to_string())?),
         DeValue::Array(array) => list(array.iter().map(|element| element.get_ref()).collect())?,
@@ -111,19 +95,17 @@ fn setting_value(value: &DeValue<'_>) -> Option<SettingValue> {
 
 fn list(elements: Vec<&DeValue<'_>>) -> Option<SettingValue> {
     let all = |fits: fn(&DeValue<'_>) -> bool| elements.iter().all(|element| fits(element));
-    if elements.is_empty() {
-        return Some(SettingValue::EmptyList);
-    }
-    if all(|element| element.is_integer()) {
-        return elements.into_iter().map(parse::integer).collect::<Option<_>>().map(SettingValue::Integers);
-    }
-    if all(|element| element.is_integer() || element.is_float()) {
-        return elements.into_iter().map(float).collect::<Option<_>>().map(SettingValue::Numbers);
-    }
+    // A list without elements is one too: of what is the plugin's business, which the runtime sees to.
     if all(|element| element.is_str()) {
         let texts: Vec<String> = elements.iter().filter_map(|text| text.as_str()).map(str::to_owned).collect();
         let bytes: usize = texts.iter().map(String::len).sum();
         return (bytes <= SETTING_BYTES_MAX).then_some(SettingValue::Texts(texts));
+    }
+    if all(|element| element.is_integer()) {
+        return elements.into_iter().map(integer).collect::<Option<_>>().map(SettingValue::Integers);
+    }
+    if all(|element| element.is_integer() || element.is_float()) {
+        return elements.into_iter().map(float).collect::<Option<_>>().map(SettingValue::Numbers);
     }
     let json: Option<Vec<_>> = elements.into_iter().map(json).collect();
     bounded(serde_json::Value::from(json?).to_string()).map(SettingValue::Json)
@@ -156,7 +138,7 @@ fn json_table(table: &DeTable<'_>) -> Option<serde_json::Value> {
 fn json(value: &DeValue<'_>) -> Option<serde_json::Value> {
     Some(match value {
         DeValue::Boolean(boolean) => (*boolean).into(),
-        DeValue::Integer(_) => parse::integer(value)?.into(),
+        DeValue::Integer(_) => integer(value)?.into(),
         DeValue::Float(_) => float(value)?.into(),
         DeValue::String(text) => text.as_ref().into(),
         DeValue::Array(array) => {
