@@ -19,6 +19,7 @@ use crate::judge::{Denied, Judgement, Kind};
 use crate::ruleset::{Bound, Ruleset};
 use crate::source::Source;
 use crate::store::{Placed, Store, Subject};
+use crate::sync::AtomicU64;
 use crate::time::{Clock, Timestamp};
 use crate::turnstile::{Turn, Turnstile};
 use crate::verdict::{BanOrder, Reason, Verdict, WaitOrder};
@@ -193,6 +194,8 @@ pub struct Gate {
     turnstile: Arc<Turnstile>,
     verified: VerifiedPairs,
     private_ban_seen: AtomicBool,
+    /// Counts what can change how a login goes on: attempts judged, orders given.
+    changes: AtomicU64,
 }
 
 impl Gate {
@@ -206,6 +209,7 @@ impl Gate {
             ruleset: ArcSwap::from_pointee(ruleset),
             verified: VerifiedPairs::new(key),
             private_ban_seen: AtomicBool::new(false),
+            changes: AtomicU64::new(0),
         }
     }
 
@@ -267,13 +271,19 @@ impl Gate {
         secret: Option<&[u8]>,
     ) -> Result<Passage, Refusal> {
         let source = admitted.source;
+        let changes = self.changes.load(Ordering::Acquire);
         if let Some(recognised) = self.recognise(source, id, secret)? {
             return Ok(Passage::Verified(recognised));
         }
         let entry = self.turnstile.enter(id, source.network()).map_err(|_full| Refusal::Busy)?;
+        let at_once = entry.is_turn();
         let turn = entry.await;
         let era = self.verified.era();
-        if let Some(recognised) = self.recognise(source, id, secret)? {
+        // Whoever gave a turn back had been judged before, and so counted: what
+        // was known a moment ago still holds.
+        if (!at_once || self.changes.load(Ordering::Acquire) != changes)
+            && let Some(recognised) = self.recognise(source, id, secret)?
+        {
             return Ok(Passage::Verified(recognised));
         }
         Ok(Passage::Turn(Admission { source, client_id: id.cloned(), turn, era }))
@@ -322,6 +332,7 @@ impl Gate {
             let lasting = self.ruleset().limits.verified_for;
             self.verified.remember(id, source.network(), secret, self.clock.now(), lasting, era);
         }
+        self.changes.fetch_add(1, Ordering::Release);
         drop(turn);
         judged
     }
@@ -332,7 +343,10 @@ impl Gate {
     pub fn judge_refuted(&self, recognised: Recognised, finished: &Finished<'_>) -> Judged {
         let Recognised { source, client_id } = recognised;
         self.verified.forget(&client_id, source.network());
-        self.judge_finished(source, Some(&client_id), &Finished { outcome: Outcome::Failure, ..*finished })
+        let judged =
+            self.judge_finished(source, Some(&client_id), &Finished { outcome: Outcome::Failure, ..*finished });
+        self.changes.fetch_add(1, Ordering::Release);
+        judged
     }
 
     fn judge_finished(&self, source: Source, client_id: Option<&ClientId>, finished: &Finished<'_>) -> Judged {
@@ -362,6 +376,9 @@ impl Gate {
             if policy.judge.interest().wants_status(request.status) {
                 self.judge(&ruleset, policy, Event::Request(request), &mut judged);
             }
+        }
+        if !judged.orders.is_empty() {
+            self.changes.fetch_add(1, Ordering::Release);
         }
         judged
     }

@@ -284,6 +284,14 @@ impl Lane {
     }
 }
 
+impl Entry {
+    /// Whether nobody was in its way: it is ready without any waiting.
+    #[must_use]
+    pub const fn is_turn(&self) -> bool {
+        matches!(self.stand, Stand::Turn(_))
+    }
+}
+
 impl Future for Entry {
     type Output = Turn;
 

@@ -1,4 +1,4 @@
-//! Schedules of the turnstile, of kept state and of verified pairs, explored by
+//! Schedules of the gate, the turnstile, kept state and verified pairs, explored by
 //! loom up to a bound of preemptions. The ban ledger isn't among them.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p portcullis-domain --test schedules --profile loom`;
@@ -133,5 +133,61 @@ fn rule_8_what_was_checked_against_old_credentials_is_never_remembered() {
         pairs.remember(&id, source, b"old", now, Duration::from_secs(300), era);
         reloading.join().unwrap();
         assert!(!pairs.recognises(&id, source, b"old", now));
+    });
+}
+
+/// Every failure waits two seconds.
+struct Waits([StateFormat; 1], Interest);
+
+impl Judge for Waits {
+    fn formats(&self) -> &[StateFormat] {
+        &self.0
+    }
+
+    fn interest(&self) -> &Interest {
+        &self.1
+    }
+
+    fn judge(&self, _: &event::Dated<'_>, _: &dyn Kept) -> Result<Judgement, Denied> {
+        let reason = Reason::new("failed", "wrong").unwrap();
+        let verdict = Verdict::Wait(WaitOrder { duration: Duration::from_secs(2), reason });
+        Ok(Judgement { verdict, keep: Keep::Unchanged, format: 0 })
+    }
+}
+
+fn looks_at_the_secret(gate: &Gate) -> usize {
+    let source = Source::new("203.0.113.7".parse().unwrap(), 64);
+    let id = ClientId::new("abc").unwrap();
+    let admitted = gate.admit(source).unwrap();
+    match block_on(gate.pass(&admitted, Some(&id), None)) {
+        Ok(Passage::Turn(admission)) => {
+            let outcome = Outcome::Failure;
+            let finished =
+                Finished { outcome, secret: None, client_known: None, secret_fingerprint: None, attributes: &[] };
+            gate.judge_attempt(admission, &finished);
+            1
+        }
+        Ok(Passage::Verified(_)) => unreachable!("nobody has a secret"),
+        Err(refusal) => {
+            assert!(matches!(refusal, Refusal::Waiting(_)), "{refusal:?}");
+            0
+        }
+    }
+}
+
+#[test]
+fn rule_12_of_two_guesses_at_once_one_is_looked_at() {
+    explore(|| {
+        let store = Arc::new(MemoryStore::new(Capacity { states: 8, waits: 8, bans: 8 }));
+        let waits = Arc::new(Waits([StateFormat::new("none/1")], Interest::default()));
+        let policy = Policy::new("wait", Kind::Wait, SubjectBy::Id, waits);
+        let ruleset = Ruleset::new(SourceRules::default(), Limits::default(), vec![policy], &*store);
+        let gate = Arc::new(Gate::new(store, Arc::new(clock()), ruleset, [7; 32]));
+        let other = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || looks_at_the_secret(&gate))
+        };
+        let looks = looks_at_the_secret(&gate) + other.join().unwrap();
+        assert_eq!(looks, 1);
     });
 }

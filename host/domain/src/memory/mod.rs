@@ -8,12 +8,13 @@ mod states;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ipnet::IpNet;
 
 use crate::judge::StateFormat;
 use crate::store::{Placed, Store, Subject, Table};
-use crate::sync::Mutex;
+use crate::sync::{AtomicU64, Mutex};
 use crate::time::Timestamp;
 
 use bans::Bans;
@@ -44,6 +45,9 @@ pub struct MemoryStore {
     /// By policy name. Never shrinks: a policy that comes back finds its state.
     states: Mutex<HashMap<Box<str>, Arc<States>>>,
     waits: Shards<BoundedMap<Subject, ()>>,
+    /// The latest end that any wait ever had: after it nobody waits, and
+    /// nothing needs to be looked up.
+    last_wait_ends: AtomicU64,
     bans: Bans,
 }
 
@@ -55,6 +59,7 @@ impl MemoryStore {
             capacity,
             states: Mutex::new(HashMap::new()),
             waits: Shards::new(capacity.waits, BoundedMap::new),
+            last_wait_ends: AtomicU64::new(0),
             bans: Bans::new(capacity.bans),
         }
     }
@@ -89,10 +94,14 @@ impl Store for MemoryStore {
             return Placed { until: running, changed: false, displaced: None };
         }
         waits.insert(subject.clone(), (), until, now);
+        self.last_wait_ends.fetch_max(until.as_millis(), Ordering::Release);
         Placed { until, changed: true, displaced: None }
     }
 
     fn waits_until(&self, subject: &Subject, now: Timestamp) -> Option<Timestamp> {
+        if self.last_wait_ends.load(Ordering::Acquire) <= now.as_millis() {
+            return None;
+        }
         self.waits.of(subject).lock().expiry(subject, now)
     }
 
