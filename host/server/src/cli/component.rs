@@ -35,7 +35,7 @@ pub(super) fn component(args: &ComponentArgs) -> Result<(), Failed> {
     if !module.starts_with(MAGIC) {
         return Err(no("it is no WebAssembly module".to_owned()));
     }
-    let component = encode(&module).map_err(|error| no(format!("{error:#}")))?;
+    let component = encode(&module).map_err(|error| no(with_hint(format!("{error:#}"))))?;
     // Whatever is no plugin isn't written: it might be in the place of one that is in use.
     let plugin = harness::shelf()?.runtime().load(&component, &args.output.display().to_string());
     let plugin = plugin.map_err(|error| no(format!("what is made of it is no plugin: {error}")))?;
@@ -54,6 +54,14 @@ pub(super) fn component(args: &ComponentArgs) -> Result<(), Failed> {
 
 fn encode(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     ComponentEncoder::default().module(module)?.validate(true).encode()
+}
+
+/// The mistake that is made most: a call of the C library that needs a system.
+fn with_hint(why: String) -> String {
+    if !why.contains("wasi_") {
+        return why;
+    }
+    format!("it calls a system, such as for printf, files or the time, and plugins have none: {why}")
 }
 
 /// By renaming: whoever reads it gets the old one or the new one.
@@ -93,6 +101,10 @@ mod tests {
             (COMPONENT, "a component already"),
             (b"\0asm\x01\0\0\0", "no plugin"),
             (b"\0asm\x01\0\0\0\x07", "module.wasm: "),
+            (
+                b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x02\x1c\x01\x16wasi_snapshot_preview1\x01f\0\0",
+                "plugins have none",
+            ),
         ] {
             let failed = made_of(bytes).to_string();
             assert!(failed.contains(why), "{failed}");
