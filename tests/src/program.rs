@@ -10,8 +10,18 @@ use std::sync::LazyLock;
 use std::time::SystemTime;
 
 /// What the program is made of: where one of these is newer, it is built anew.
-const SOURCES: [&str; 7] =
-    ["Cargo.lock", "host/domain/src", "host/harness/src", "host/runtime/src", "host/server/src", "plugins/bundle", "wit"];
+const SOURCES: [&str; 10] = [
+    "Cargo.lock",
+    "host/domain/src",
+    "host/harness/src",
+    "host/runtime/src",
+    "host/server/src",
+    "plugins/bundle",
+    "plugins/examples/languages",
+    "plugins/sdk",
+    "plugins/templates",
+    "wit",
+];
 /// Programs by the Debian package that brings them.
 const PACKAGES: [(&str, &str); 5] =
     [("curl", "curl"), ("fail2ban-regex", "fail2ban"), ("nginx", "nginx"), ("taskset", "util-linux"), ("wrk", "wrk")];

@@ -20,7 +20,7 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// One log: a name for messages, and its bytes without compression.
 pub struct Input {
     name: String,
-    reader: Box<dyn Read>,
+    reader: Box<dyn Read + Send>,
 }
 
 /// A log that couldn't be read to its end.
@@ -65,13 +65,13 @@ impl Input {
     ///
     /// # Errors
     /// [`InputError`] if not even the first bytes can be read.
-    pub fn new(name: &str, mut reader: impl Read + 'static) -> Result<Self, InputError> {
+    pub fn new(name: &str, mut reader: impl Read + Send + 'static) -> Result<Self, InputError> {
         let mut first = Vec::with_capacity(ZSTD.len());
         let read = reader.by_ref().take(ZSTD.len() as u64).read_to_end(&mut first);
         read.map_err(|error| InputError::new(name, 0, error))?;
         let (gzip, zstd) = (first.starts_with(GZIP), first == ZSTD);
         let whole = Cursor::new(first).chain(reader);
-        let reader: Box<dyn Read> = if gzip {
+        let reader: Box<dyn Read + Send> = if gzip {
             Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, whole)))
         } else if zstd {
             Box::new(Zstd::new(BufReader::with_capacity(BUFFER_BYTES, whole)))
@@ -89,7 +89,7 @@ impl Input {
 
     /// Its lines.
     #[must_use]
-    pub fn into_lines(self) -> Lines<Box<dyn Read>> {
+    pub fn into_lines(self) -> Lines<Box<dyn Read + Send>> {
         Lines::new(self.reader)
     }
 }

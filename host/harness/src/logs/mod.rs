@@ -64,6 +64,18 @@ pub struct Entry<'l> {
 }
 
 impl Entry<'_> {
+    /// The same, of no line any more.
+    #[must_use]
+    pub fn into_owned(self) -> Entry<'static> {
+        let what = match self.what {
+            What::Request(answered) => What::Request(answered.into_owned()),
+            What::Login(outcome) => What::Login(outcome),
+            What::FailedRequest(answered) => What::FailedRequest(answered.into_owned()),
+        };
+        let client = self.client.map(Text::into_owned);
+        Entry { at: self.at, from: self.from, client, what, offence: self.offence }
+    }
+
     /// Whether somebody is at work who knows a secret: a login that succeeded,
     /// or a request by a known client that was answered with 2xx or 3xx.
     #[must_use]
@@ -105,5 +117,15 @@ pub struct Answered<'l> {
 impl<'l> Answered<'l> {
     fn new(method: Text<'l>, path: Text<'l>, status: u16) -> Self {
         Self { method, path, status, referer: None, user_agent: None }
+    }
+
+    fn into_owned(self) -> Answered<'static> {
+        Answered {
+            method: self.method.into_owned(),
+            path: self.path.into_owned(),
+            status: self.status,
+            referer: self.referer.map(Text::into_owned),
+            user_agent: self.user_agent.map(Text::into_owned),
+        }
     }
 }

@@ -48,6 +48,12 @@ impl<'l> Text<'l> {
         Self { bytes, coding: Coding::Plain }
     }
 
+    /// The same, of no line any more.
+    #[must_use]
+    pub fn into_owned(self) -> Text<'static> {
+        Text { bytes: Cow::Owned(self.bytes.into_owned()), coding: self.coding }
+    }
+
     /// The words; what isn't UTF-8 becomes U+FFFD.
     #[must_use]
     pub fn decoded(&self) -> Cow<'_, str> {

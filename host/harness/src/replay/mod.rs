@@ -1,10 +1,12 @@
-//! Recorded traffic through policies, as fast as the machine goes.
+//! Recorded traffic through policies, as fast as the machine goes: one thread
+//! reads and parses ahead, the other judges.
 //!
 //! A [`Replay`] is fed lines, or whole logs, and puts each event through the
 //! gate of one [`World`](crate::World), or of two for a comparison; at the end
 //! it has a [`Report`]. Time is that of the log. `LOGS.md` beside this crate's
 //! manifest says what is made of which line.
 
+mod ahead;
 mod clock;
 mod report;
 mod tally;
@@ -13,12 +15,15 @@ mod tally;
 mod tests;
 
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use portcullis_domain::{ClientId, Outcome as LoginOutcome, Timestamp};
 
-use crate::logs::{Entry, Format, Input, InputError, Line, Parsed, Parser, What};
+use crate::logs::{Entry, Format, Input, InputError, Parser, What};
 use crate::plan::Plan;
 use crate::world::OpenError;
+use ahead::{BATCHES_AHEAD, Batch};
 use clock::LogClock;
 use tally::{Banned, Occurrence, Side, count};
 
@@ -29,8 +34,6 @@ pub use report::{
 
 /// Most lines of no known kind that are kept.
 pub const UNKNOWN_MAX: usize = 10_000;
-/// So much of each of them, in bytes.
-const UNKNOWN_BYTES_MAX: usize = 400;
 
 /// How much of what is found is kept to be shown; everything is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +70,6 @@ pub struct Replay {
     unknown: Vec<UnknownLine>,
     unknown_max: usize,
     shown_max: usize,
-    /// The log that is being read, and the lines read of it.
-    log: Arc<str>,
-    number: u64,
 }
 
 impl Replay {
@@ -91,8 +91,6 @@ impl Replay {
             unknown: Vec::new(),
             unknown_max: shown.unknown.min(UNKNOWN_MAX),
             shown_max: shown.rows,
-            log: "".into(),
-            number: 0,
         })
     }
 
@@ -110,8 +108,8 @@ impl Replay {
     pub fn read(&mut self, input: Input) -> Result<(), ReplayError> {
         let name = input.name().to_owned();
         let mut lines = input.into_lines();
-        (self.log, self.number) = (name.as_str().into(), 0);
-        let mut parser = match self.parser.take() {
+        let log: Arc<str> = name.as_str().into();
+        let parser = match self.parser.take() {
             Some(parser) => parser,
             None => {
                 let first = lines.peek().map_err(|error| InputError::new(&name, 0, error))?;
@@ -121,52 +119,27 @@ impl Replay {
                 Parser::new(Format::detect(first).ok_or(ReplayError::Format { name: name.clone() })?)
             }
         };
-        let ended = loop {
-            match lines.next_line() {
-                Ok(Some(Line::Whole(line))) => self.line(&mut parser, line),
-                Ok(Some(Line::TooLong)) => self.too_long(),
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(InputError::new(&name, self.number, error).into()),
+        let room = self.unknown_max.saturating_sub(self.unknown.len());
+        let (batches, ahead) = sync_channel(BATCHES_AHEAD);
+        let read = thread::scope(|scope| {
+            let reading = scope.spawn(move || ahead::read(lines, parser, room, &batches));
+            for batch in ahead {
+                self.batch(batch, &log);
             }
-        };
-        self.parser = Some(parser);
-        ended
+            reading.join()
+        });
+        // A thread that panicked has said so; the panic goes on here.
+        let read = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        self.parser = Some(read.parser);
+        read.ended.map_err(|error| InputError::new(&name, read.lines, error).into())
     }
 
-    fn too_long(&mut self) {
-        self.number += 1;
-        self.lines.lines += 1;
-        self.lines.missed += 1;
-        self.lines.too_long += 1;
-        self.unknown_line(b"");
-    }
-
-    fn unknown_line(&mut self, line: &[u8]) {
-        self.lines.unknown += 1;
-        if self.unknown.len() < self.unknown_max {
-            let text = line[..line.len().min(UNKNOWN_BYTES_MAX)].to_vec();
-            self.unknown.push(UnknownLine { log: Arc::clone(&self.log), number: self.number, text });
-        }
-    }
-
-    fn line(&mut self, parser: &mut Parser, line: &[u8]) {
-        self.number += 1;
-        self.lines.lines += 1;
-        match parser.parse(line) {
-            Parsed::Entry(entry) => {
-                if entry.offence {
-                    self.lines.matched += 1;
-                } else {
-                    self.lines.missed += 1;
-                }
-                self.entry(&entry);
-            }
-            Parsed::Other => self.lines.missed += 1,
-            Parsed::Empty => self.lines.ignored += 1,
-            Parsed::Unknown => {
-                self.lines.missed += 1;
-                self.unknown_line(line);
-            }
+    fn batch(&mut self, batch: Batch, log: &Arc<str>) {
+        self.lines.add(&batch.lines);
+        let unknown = batch.unknown.into_iter();
+        self.unknown.extend(unknown.map(|(number, text)| UnknownLine { log: Arc::clone(log), number, text }));
+        for entry in &batch.entries {
+            self.entry(entry);
         }
     }
 

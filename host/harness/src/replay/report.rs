@@ -46,6 +46,18 @@ pub struct LineCounts {
     pub too_long: u64,
 }
 
+impl LineCounts {
+    pub(super) const fn add(&mut self, other: &Self) {
+        let Self { lines, ignored, matched, missed, unknown, too_long } = other;
+        self.lines += *lines;
+        self.ignored += *ignored;
+        self.matched += *matched;
+        self.missed += *missed;
+        self.unknown += *unknown;
+        self.too_long += *too_long;
+    }
+}
+
 /// Events by what they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventCounts {

@@ -136,7 +136,7 @@ fn run(args: &ReplayArgs, mut replay: Replay) -> Result<(Replayed, Result<(), Fa
     for log in logs {
         let input = match log.file {
             Some(file) => Input::new(&log.name, bar.wrap_read(file)),
-            None => Input::new(&log.name, bar.wrap_read(io::stdin().lock())),
+            None => Input::new(&log.name, bar.wrap_read(io::stdin())),
         };
         let read = match input {
             Ok(input) => replay.read(input).map_err(|error| error.to_string()),
