@@ -194,7 +194,7 @@ pub struct Gate {
     turnstile: Arc<Turnstile>,
     verified: VerifiedPairs,
     private_ban_seen: AtomicBool,
-    /// Counts what can change how a login goes on: attempts judged, orders given.
+    /// Counts what can change how a login goes on: orders, and attempts judged.
     changes: AtomicU64,
 }
 
@@ -279,8 +279,8 @@ impl Gate {
         let at_once = entry.is_turn();
         let turn = entry.await;
         let era = self.verified.era();
-        // Whoever gave a turn back had been judged before, and so counted: what
-        // was known a moment ago still holds.
+        // An order or a success counts before its turn is given back: without
+        // one, what was known a moment ago still holds.
         if (!at_once || self.changes.load(Ordering::Acquire) != changes)
             && let Some(recognised) = self.recognise(source, id, secret)?
         {
@@ -343,10 +343,7 @@ impl Gate {
     pub fn judge_refuted(&self, recognised: Recognised, finished: &Finished<'_>) -> Judged {
         let Recognised { source, client_id } = recognised;
         self.verified.forget(&client_id, source.network());
-        let judged =
-            self.judge_finished(source, Some(&client_id), &Finished { outcome: Outcome::Failure, ..*finished });
-        self.changes.fetch_add(1, Ordering::Release);
-        judged
+        self.judge_finished(source, Some(&client_id), &Finished { outcome: Outcome::Failure, ..*finished })
     }
 
     fn judge_finished(&self, source: Source, client_id: Option<&ClientId>, finished: &Finished<'_>) -> Judged {
@@ -376,9 +373,6 @@ impl Gate {
             if policy.judge.interest().wants_status(request.status) {
                 self.judge(&ruleset, policy, Event::Request(request), &mut judged);
             }
-        }
-        if !judged.orders.is_empty() {
-            self.changes.fetch_add(1, Ordering::Release);
         }
         judged
     }
@@ -420,6 +414,7 @@ impl Gate {
                     return None;
                 }
                 let placed = self.store.wait(subject, at.after(duration), at);
+                self.changes.fetch_add(1, Ordering::Release);
                 (reason, Enforced::Wait { subject: subject.clone(), duration, placed })
             }
             Verdict::Ban(BanOrder { duration, prefix_length, reason }) => {
@@ -432,6 +427,7 @@ impl Gate {
                 } else {
                     let network = banned_network(source, prefix_length);
                     let placed = self.store.ban(network, at.after(duration), at);
+                    self.changes.fetch_add(1, Ordering::Release);
                     let first_private =
                         is_private(source.address()) && !self.private_ban_seen.swap(true, Ordering::Relaxed);
                     (reason, Enforced::Ban { network, duration, placed, first_private })
