@@ -362,6 +362,23 @@ fn a_truncated_log_is_an_error_with_what_was_read_counted() {
 }
 
 #[test]
+fn a_short_log_that_is_cut_or_begins_with_a_long_line_is_reported_without_a_named_format() {
+    let folder = Folder::new();
+    let text = [not_found(0, "203.0.113.7"), not_found(1, "203.0.113.7")].concat();
+    let packed = gzip(text.as_bytes());
+    let cut = folder.file("cut.gz", &packed[..packed.len() - 1]);
+    let ran = replay(&["--json"], &cut);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("cut.gz: the compressed data ends too early, after line 2"), "{ran:?}");
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(sources(&report["outcome"]["bans"]), ["203.0.113.7"]);
+    let long = folder.file("long", [&vec![b'a'; 5 << 20][..], b"\n", text.as_bytes()].concat());
+    let report = replay_json(&[], &long);
+    assert_eq!((&report["format"], &report["lines"]["too_long"]), (&"rportd".into(), &1.into()));
+    assert_eq!(sources(&report["outcome"]["bans"]), ["203.0.113.7"]);
+}
+
+#[test]
 fn a_gigabyte_of_zeros_takes_neither_memory_nor_long() {
     let folder = Folder::new();
     let member = gzip(&vec![0; 64 << 20]);

@@ -45,11 +45,10 @@ impl Format {
     /// The known format that the first lines are written in: the one that most
     /// of them fit. None if none does.
     #[must_use]
-    pub fn detect(first_lines: &[u8]) -> Option<Self> {
-        let lines = || first_lines.split(|&byte| byte == b'\n').take(SAMPLE_LINES);
+    pub fn detect<'l>(first_lines: impl Iterator<Item = &'l [u8]> + Clone) -> Option<Self> {
         let fitting = |format: &Self| {
             let mut parser = Parser::new(format.clone());
-            lines().filter(|line| matches!(parser.parse(line), Parsed::Entry(_) | Parsed::Other)).count()
+            first_lines.clone().filter(|line| matches!(parser.parse(line), Parsed::Entry(_) | Parsed::Other)).count()
         };
         // The first of those that fit equally well.
         let best = Self::KNOWN.into_iter().map(|format| (fitting(&format), format)).rev();

@@ -1,6 +1,7 @@
 //! How logs come in: plain, gzip or zstd, told apart by their first bytes, and
 //! cut into lines of bounded length.
 
+use std::collections::VecDeque;
 use std::io::{self, BufReader, Cursor, ErrorKind, Read};
 
 use flate2::bufread::MultiGzDecoder;
@@ -116,25 +117,45 @@ pub struct Lines<R> {
     /// What is read and not yet given out.
     filled: std::ops::Range<usize>,
     at_end: bool,
+    /// Lines of the sample that are yet to be given out; none for a line that was too long.
+    sampled: VecDeque<Option<Vec<u8>>>,
+    /// The one of these that was given out last.
+    given: Vec<u8>,
+    /// What ended the sample; told of when its lines are given out.
+    failed: Option<io::Error>,
 }
 
 impl<R: Read> Lines<R> {
     /// The lines of what `reader` reads.
     #[must_use]
     pub fn new(reader: R) -> Self {
-        Self { reader, buffer: vec![0; BUFFER_BYTES].into_boxed_slice(), filled: 0..0, at_end: false }
+        let buffer = vec![0; BUFFER_BYTES].into_boxed_slice();
+        let (sampled, given) = (VecDeque::new(), Vec::new());
+        Self { reader, buffer, filled: 0..0, at_end: false, sampled, given, failed: None }
     }
 
-    /// What comes next, as far as it is at hand or one read brings it; nothing
-    /// is used up.
-    ///
-    /// # Errors
-    /// As the reader's.
-    pub fn peek(&mut self) -> io::Result<&[u8]> {
-        while !self.at_end && self.filled.len() < LINE_BYTES_MAX {
-            self.fill()?;
+    /// Looks at the first lines, at most so many, before any is given out;
+    /// nothing is used up. Those that are too long are left out. What goes wrong
+    /// is kept for [`next_line`](Self::next_line), behind the lines before it.
+    pub fn sample(&mut self, lines: usize) -> impl Iterator<Item = &[u8]> + Clone {
+        while self.sampled.len() < lines && self.failed.is_none() {
+            let line = match self.read_line() {
+                Ok(Some(Line::Whole(line))) => Some(line.to_vec()),
+                Ok(Some(Line::TooLong)) => None,
+                Ok(None) => break,
+                Err(error) => {
+                    self.failed = Some(error);
+                    break;
+                }
+            };
+            self.sampled.push_back(line);
         }
-        Ok(&self.buffer[self.filled.clone()])
+        self.sampled.iter().filter_map(Option::as_deref)
+    }
+
+    /// Takes the error that ended the sample, for one who has no use for its lines.
+    pub fn take_failed(&mut self) -> Option<io::Error> {
+        self.failed.take()
     }
 
     /// The next line; none at the end. The last one needs no newline.
@@ -142,6 +163,17 @@ impl<R: Read> Lines<R> {
     /// # Errors
     /// As the reader's; what was read of the line before that is lost.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
+        match self.sampled.pop_front() {
+            Some(Some(line)) => {
+                self.given = line;
+                Ok(Some(Line::Whole(&self.given)))
+            }
+            Some(None) => Ok(Some(Line::TooLong)),
+            None => self.failed.take().map_or_else(|| self.read_line(), Err),
+        }
+    }
+
+    fn read_line(&mut self) -> io::Result<Option<Line<'_>>> {
         let mut searched = 0;
         loop {
             let unread = &self.buffer[self.filled.clone()];

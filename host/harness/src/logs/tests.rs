@@ -252,7 +252,8 @@ fn expressions_that_no_log_can_be_read_with_say_why() {
 
 #[test]
 fn the_first_lines_tell_the_format() {
-    let detected = |text: &str| Format::detect(text.as_bytes()).map(|format| format.name());
+    let detected =
+        |text: &str| Format::detect(text.as_bytes().split(|&byte| byte == b'\n')).map(|format| format.name());
     let common = "203.0.113.7 - - [10/Oct/2000:13:55:36 -0700] \"GET / HTTP/1.1\" 200 1";
     assert_eq!(detected("garbage\n2021/04/16 10:22:26 info: server: up\n"), Some("rportd"));
     assert_eq!(detected(common), Some("common"));
@@ -320,6 +321,18 @@ fn what_stops_in_the_middle_is_an_error_after_what_came_before() {
     broken[last] ^= 1;
     let (_, error) = lines(Input::new("zstd", Cursor::new(broken)).unwrap());
     assert!(error.unwrap().to_string().contains("checksum"));
+}
+
+#[test]
+fn a_sample_uses_nothing_up_and_keeps_an_error_for_later() {
+    let packed = gzip(b"first\nsecond\nthird\n");
+    let mut found = Input::new("x", Cursor::new(packed[..packed.len() - 1].to_vec())).unwrap().into_lines();
+    assert_eq!(found.sample(2).collect::<Vec<_>>(), [b"first".as_slice(), b"second"]);
+    assert_eq!(found.sample(100).count(), 3);
+    for wanted in [&b"first"[..], b"second", b"third"] {
+        assert_eq!(found.next_line().unwrap(), Some(Line::Whole(wanted)));
+    }
+    assert_eq!(found.next_line().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }
 
 #[test]

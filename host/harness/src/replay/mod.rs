@@ -20,7 +20,7 @@ use std::thread;
 
 use portcullis_domain::{ClientId, Outcome as LoginOutcome, Timestamp};
 
-use crate::logs::{Entry, Format, Input, InputError, Parser, What};
+use crate::logs::{Entry, Format, Input, InputError, Parser, SAMPLE_LINES, What};
 use crate::plan::Plan;
 use crate::world::OpenError;
 use ahead::{BATCHES_AHEAD, Batch};
@@ -112,11 +112,19 @@ impl Replay {
         let parser = match self.parser.take() {
             Some(parser) => parser,
             None => {
-                let first = lines.peek().map_err(|error| InputError::new(&name, 0, error))?;
-                if first.is_empty() {
-                    return Ok(());
+                match Format::detect(lines.sample(SAMPLE_LINES)) {
+                    Some(format) => Parser::new(format),
+                    None => {
+                        // What can't be read says more than what fits nothing.
+                        if let Some(error) = lines.take_failed() {
+                            return Err(InputError::new(&name, 0, error).into());
+                        }
+                        return match lines.next_line() {
+                            Ok(None) => Ok(()),
+                            Ok(Some(_)) | Err(_) => Err(ReplayError::Format { name }),
+                        };
+                    }
                 }
-                Parser::new(Format::detect(first).ok_or(ReplayError::Format { name: name.clone() })?)
             }
         };
         let room = self.unknown_max.saturating_sub(self.unknown.len());
