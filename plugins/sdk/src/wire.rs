@@ -160,10 +160,21 @@ union Either<O: Copy> {
 #[cfg(target_arch = "wasm32")]
 const _: () = {
     // As the canonical ABI has them; a record's fields follow each other as in C.
-    assert!(size_of::<Arguments<WireRequest>>() == 88 && size_of::<Arguments<WireAttempt>>() == 80);
-    assert!(size_of::<WireRequest>() == 72 && std::mem::offset_of!(WireRequest, attributes) == 60);
-    assert!(size_of::<WireAttempt>() == 64 && std::mem::offset_of!(WireAttempt, attributes) == 52);
+    use std::mem::offset_of;
+
+    assert!(size_of::<WireRequest>() == 72 && offset_of!(WireRequest, at) == 0 && offset_of!(WireRequest, source) == 8);
+    assert!(offset_of!(WireRequest, client_auth_id) == 28 && offset_of!(WireRequest, method) == 40);
+    assert!(offset_of!(WireRequest, path) == 48 && offset_of!(WireRequest, status) == 56);
+    assert!(offset_of!(WireRequest, attributes) == 60);
+    assert!(size_of::<WireAttempt>() == 64 && offset_of!(WireAttempt, at) == 0 && offset_of!(WireAttempt, source) == 8);
+    assert!(offset_of!(WireAttempt, client_auth_id) == 28 && offset_of!(WireAttempt, outcome) == 40);
+    assert!(offset_of!(WireAttempt, client_known) == 41 && offset_of!(WireAttempt, secret_fingerprint) == 44);
+    assert!(offset_of!(WireAttempt, attributes) == 52);
+    assert!(size_of::<Arguments<WireRequest>>() == 88 && offset_of!(Arguments<WireRequest>, state) == 72);
+    assert!(size_of::<Arguments<WireAttempt>>() == 80 && offset_of!(Arguments<WireAttempt>, state) == 64);
+    assert!(offset_of!(Judgement<WireBanOrder>, keep) == 40 && offset_of!(Judgement<WireWaitOrder>, keep) == 32);
     assert!(size_of::<Answer<WireBanOrder>>() == 80 && size_of::<Answer<WireWaitOrder>>() == 72);
+    assert!(offset_of!(Answer<WireBanOrder>, value) == 8 && offset_of!(Answer<WireWaitOrder>, value) == 8);
 };
 
 /// Gives back what `cabi_realloc` handed out: nothing for no bytes.
