@@ -20,10 +20,10 @@ fn read<'l>(dates: &mut DateCache, line: &'l [u8], combined: bool) -> Option<Par
     let (ip, rest) = first_word(line)?;
     let from = address(ip)?;
     let (_ident, rest) = first_word(rest)?;
-    // The user can hold anything but a quote, which is why the time is found
+    // The user can hold anything but a bare quote, which is why the time is found
     // from the request's opening one. Apache writes an empty user as `""`.
     let begin = if rest.starts_with(b"\"\" [") { 2 } else { 0 };
-    let quote = begin + memchr(b'"', &rest[begin..])?;
+    let quote = begin + bare_quote(&rest[begin..])?;
     let (user, stamp) = rest[..quote].split_at_checked(quote.checked_sub(STAMP_BYTES)?)?;
     let stamp = stamp.strip_prefix(b" [")?.strip_suffix(b"] ")?;
     let at = dates.common(stamp)?;
@@ -62,12 +62,19 @@ fn said(field: &[u8]) -> Option<Text<'_>> {
 /// backslash belongs to, and what stands after it.
 fn quoted(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.strip_prefix(b"\"")?;
+    let quote = bare_quote(text)?;
+    Some((&text[..quote], &text[quote + 1..]))
+}
+
+/// Where the first quote is that no backslash belongs to: of the backslashes
+/// before a quote each second one is itself meant.
+fn bare_quote(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     loop {
         let quote = from + memchr(b'"', &text[from..])?;
         let backslashes = text[from..quote].iter().rev().take_while(|&&byte| byte == b'\\').count();
         if backslashes % 2 == 0 {
-            return Some((&text[..quote], &text[quote + 1..]));
+            return Some(quote);
         }
         from = quote + 1;
     }
