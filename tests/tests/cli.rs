@@ -1,9 +1,12 @@
-//! What an operator sees of `check` and `inspect`.
+//! What an operator sees of `check` and `inspect`, and what all commands have in common.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::process::Command;
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
+use portcullis_guests::component;
 use portcullis_tests::{Portcullis, Ran, portcullis, repository, run};
 
 fn inspect(arguments: &[&str]) -> Ran {
@@ -108,4 +111,56 @@ fn inspect_of_nothing_says_so() {
     assert!(shown.stderr.contains("nowhere.wasm"), "{shown:?}");
     assert_eq!(inspect(&[]).code, Some(2));
     assert_eq!(run(Command::new(portcullis()).arg("conjure")).code, Some(2));
+}
+
+/// A policy as a compiler for C leaves it: a module, with the interface's types in a section of its own.
+fn module_of_a_policy() -> Vec<u8> {
+    let object = fs::read(repository().join("plugins/templates/c/bindings/ban_policy_component_type.o")).unwrap();
+    let name = b"\x19component-type:ban-policy";
+    let at = object.windows(name.len()).position(|bytes| bytes == name).unwrap();
+    // Before its name a section has 0 and its length, here one of two bytes.
+    let length = usize::from(object[at - 2] & 0x7f) | usize::from(object[at - 1]) << 7;
+    assert_eq!(object[at - 3], 0);
+    [component("core-module"), object[at - 3..at + length].to_vec()].concat()
+}
+
+/// Each command that says something, with arguments with which it succeeds.
+fn talkative(folder: &Path) -> Vec<Vec<String>> {
+    let module = folder.join("module.wasm");
+    fs::write(&module, module_of_a_policy()).unwrap();
+    let (module, output) = (module.display().to_string(), folder.join("plugin.wasm").display().to_string());
+    let commands: [&[&str]; 6] = [
+        &["check"],
+        &["inspect", "bundle:ban"],
+        &["inspect", "bundle:ban", "--json"],
+        &["component", &module, "-o", &output],
+        &["bench", "bundle:ban", "--rounds", "1", "--calls", "100"],
+        &["bench", "bundle:ban", "--rounds", "1", "--calls", "100", "--json"],
+    ];
+    commands.iter().map(|command| command.iter().map(|word| (*word).to_owned()).collect()).collect()
+}
+
+#[test]
+fn a_disk_that_is_full_is_said_and_no_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in talkative(folder.path()) {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = Command::new(portcullis()).args(&command).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
+        assert!(said.contains("portcullis: ") && said.contains("No space left on device"), "{command:?}: {said}");
+        assert!(!said.contains("panicked"), "{command:?}: {said}");
+    }
+}
+
+#[test]
+fn whoever_stops_reading_has_seen_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in talkative(folder.path()) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(portcullis()).args(&command).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {said}");
+    }
 }

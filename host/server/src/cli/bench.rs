@@ -63,12 +63,12 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failed> {
             args.kind.as_deref().unwrap_or("any kind")
         )));
     }
-    if args.json {
-        println!("{:#}", json!(costs.iter().map(as_json).collect::<Vec<_>>()));
+    let text = if args.json {
+        format!("{:#}\n", json!(costs.iter().map(as_json).collect::<Vec<_>>()))
     } else {
-        println!("{}", as_table(&costs));
-    }
-    Ok(())
+        format!("{}\n", as_table(&costs))
+    };
+    super::print(&text)
 }
 
 fn load(shelf: &mut Shelf, name: &str) -> Result<Arc<Plugin>, Failed> {

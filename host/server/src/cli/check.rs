@@ -23,8 +23,7 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
     for warning in notices.iter().map(ToString::to_string).chain(setup.warnings.iter().cloned()) {
         eprintln!("portcullis: warning: {}", printable(&warning));
     }
-    print!("{}", summary(&setup));
-    Ok(())
+    super::print(&summary(&setup))
 }
 
 fn summary(setup: &Setup) -> String {

@@ -41,15 +41,14 @@ pub(super) fn component(args: &ComponentArgs) -> Result<(), Failed> {
     let plugin = plugin.map_err(|error| no(format!("what is made of it is no plugin: {error}")))?;
     replace(&args.output, &component)?;
     let kinds: Vec<_> = plugin.kinds().iter().map(|kind| kind.name()).collect();
-    println!(
-        "{}: {} {}, judges as {}, {} bytes",
-        args.output.display(),
+    super::print(&format!(
+        "{}: {} {}, judges as {}, {} bytes\n",
+        printable(&args.output.display().to_string()),
         printable(&plugin.description().name),
         printable(&plugin.description().version),
         kinds.join(", "),
         component.len()
-    );
-    Ok(())
+    ))
 }
 
 fn encode(module: &[u8]) -> anyhow::Result<Vec<u8>> {

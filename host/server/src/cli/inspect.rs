@@ -14,12 +14,8 @@ pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
     let (runtime, _) = Runtime::new(&RuntimeConfig::default()).map_err(anyhow::Error::from)?;
     let source = PluginSource::parse(&args.plugin, Path::new(""));
     let plugin = runtime.load_from(&source).map_err(|error| no(error.to_string()))?;
-    if args.json {
-        println!("{:#}", as_json(&plugin));
-    } else {
-        print!("{}", as_text(&plugin));
-    }
-    Ok(())
+    let text = if args.json { format!("{:#}\n", as_json(&plugin)) } else { as_text(&plugin) };
+    super::print(&text)
 }
 
 fn as_json(plugin: &Plugin) -> serde_json::Value {

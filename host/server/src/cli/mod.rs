@@ -10,6 +10,7 @@ mod replay;
 mod serve;
 mod test;
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -156,6 +157,19 @@ pub fn main() -> ExitCode {
             }
             failed.exit_code()
         }
+    }
+}
+
+/// Writes to the standard output all that a command has to say. `print!` panics
+/// where nobody reads on, as after `| head -1`, and where the disk is full.
+fn print(text: &str) -> Result<(), Failed> {
+    let mut stdout = io::stdout().lock();
+    // Flushed: at the program's end nobody would learn that the last line was lost.
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failed::Machine(anyhow::Error::new(error).context("can't write to the standard output"))),
+        Ok(()) => Ok(()),
     }
 }
 

@@ -7,7 +7,6 @@ mod scaffold;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -66,10 +65,7 @@ pub(super) fn new(args: &NewArgs) -> Result<(), Failed> {
     let rest = format!("\nREADME.md in it says the rest; the policy is in {}.\n", args.lang.policy());
     let lines: Vec<_> = [made, enter].into_iter().chain(next).chain([rest]).collect();
     // The folder is made, whether or not anyone reads on.
-    match io::stdout().write_all(lines.join("\n").as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failed::Machine(error.into())),
-        _ => Ok(()),
-    }
+    super::print(&lines.join("\n"))
 }
 
 impl Language {
