@@ -62,7 +62,8 @@ pub struct PolicyPlan {
     pub subject: SubjectBy,
     /// What the plugin may use.
     pub limits: PluginLimits,
-    /// What happens when the plugin fails (rule 21).
+    /// What the operator wants to happen when the plugin fails; what that comes
+    /// to beside the other policies is found out whenever these are put in force.
     pub on_failure: Failing,
 }
 
@@ -81,8 +82,29 @@ pub enum Failing {
         /// Its settings.
         settings: Settings,
     },
-    /// Another policy runs the bundle's plugin already: its verdict is enough.
+    /// What [`Failing::Bundle`] comes to where another policy runs the bundle's
+    /// plugin already: its verdict is enough.
     BundleRunsAlready,
+}
+
+impl Failing {
+    /// What the wish comes to for a policy of that kind that runs `own`, beside
+    /// all policies of its ruleset, each with its kind and plugin: the bundle
+    /// steps in unless another policy runs it already; the bundle itself failing
+    /// is deny. Asked again whenever any of them runs another plugin.
+    #[must_use]
+    pub fn among<'p>(&self, kind: Kind, own: &Plugin, all: impl IntoIterator<Item = (Kind, &'p Plugin)>) -> Self {
+        let Self::Bundle { plugin: bundled, .. } = self else { return self.clone() };
+        // By what they are: the bundle's plugin is the same when it comes from a file.
+        let is_bundled = |plugin: &Plugin| plugin.digest() == bundled.digest();
+        if is_bundled(own) {
+            Self::Deny
+        } else if all.into_iter().any(|(as_kind, plugin)| as_kind == kind && is_bundled(plugin)) {
+            Self::BundleRunsAlready
+        } else {
+            self.clone()
+        }
+    }
 }
 
 impl PolicyPlan {
@@ -114,13 +136,19 @@ impl PolicyPlan {
         Self { subject, ..self }
     }
 
-    /// The judge that a gate calls, on instances of its own.
-    pub(crate) fn judge(&self, mode: Mode, reporter: Arc<dyn Reporter>) -> Result<PolicyJudge, ConfigureError> {
+    /// The judge that a gate calls for it beside `all` policies, on instances of its own.
+    pub(crate) fn judge(
+        &self,
+        all: &[Self],
+        mode: Mode,
+        reporter: Arc<dyn Reporter>,
+    ) -> Result<PolicyJudge, ConfigureError> {
         let configured = |plugin: &Arc<Plugin>, settings: &Settings| {
             plugin.configure(self.kind, settings, &self.limits).map(|configured| configured.with_mode(mode))
         };
         let primary = configured(&self.plugin, &self.settings)?;
-        let on_failure = match &self.on_failure {
+        let running = all.iter().map(|policy| (policy.kind, &*policy.plugin));
+        let on_failure = match &self.on_failure.among(self.kind, &self.plugin, running) {
             Failing::Deny => OnFailure::Deny,
             Failing::Allow => OnFailure::Allow,
             Failing::Bundle { plugin, settings } => OnFailure::Bundle(Box::new(configured(plugin, settings)?)),

@@ -339,8 +339,9 @@ fn judges(
     reporter: &Arc<dyn Reporter>,
 ) -> Result<Vec<Arc<dyn Judge>>, OpenError> {
     let make = |plan: &PolicyPlan| {
-        let judge =
-            plan.judge(mode, Arc::clone(reporter)).map_err(|error| OpenError { policy: plan.name.clone(), error })?;
+        let judge = plan
+            .judge(policies, mode, Arc::clone(reporter))
+            .map_err(|error| OpenError { policy: plan.name.clone(), error })?;
         let judge: Arc<dyn Judge> = Arc::new(judge);
         Ok(match journal {
             None => judge,

@@ -463,6 +463,57 @@ fn a_failed_plugin_fails_the_step_unless_that_is_expected() {
 }
 
 #[test]
+fn rule_21_on_failure_is_decided_anew_whenever_another_plugin_runs() {
+    let mut shelf = shelf();
+    let folder = tempfile::tempdir().unwrap();
+    let traps = folder.path().join("traps.wasm");
+    std::fs::write(&traps, component("traps-always")).unwrap();
+    let bundled = shelf.bundle(Kind::Ban).unwrap();
+    let fallback = [("max_failed_login".to_owned(), SettingValue::Integer(1))].into();
+    let on_failure = Failing::Bundle { plugin: Arc::clone(&bundled), settings: fallback };
+    let setup = Plan::default().policy(PolicyPlan { on_failure, ..PolicyPlan::new("ban", Kind::Ban, bundled) });
+    let setup = UnderTest::Setup(Box::new(setup));
+    let mut problems = |under_test: &UnderTest, policies: &str, step: &str| -> Vec<String> {
+        let text = format!("{policies}\n{}", steps(step)).replace("TRAPS", traps.to_str().unwrap());
+        let report = try_run(under_test, &mut shelf, &text).unwrap();
+        report.steps.iter().flat_map(|step| &step.problems).map(ToString::to_string).collect()
+    };
+    let bundle = "[policy.ban]\nplugin = \"bundle:ban\"\non_failure = \"bundle\"";
+    let swap = "T swap = { policy = \"ban\", plugin = \"TRAPS\", settings = {} }\n";
+    // What the bundle's plugin would have failed for is denied; another's it steps in for.
+    for (policies, step) in [
+        (bundle.to_owned(), format!("{swap}F expect = \"pass\"; failing = \"ban\"")),
+        (bundle.to_owned(), format!("{swap}T restart = \"keep\"\nF expect = \"pass\"; failing = \"ban\"")),
+        // Beside another policy that runs the bundle's, its verdict is enough: nothing of this one is kept.
+        (
+            format!("{bundle}\n[policy.two]\nkind = \"ban\""),
+            format!("{swap}F expect = \"pass\"; failing = \"ban\"; kept.two = {{ bytes = 4 }}"),
+        ),
+        // And as soon as that one runs something else, the bundle is gone.
+        (
+            format!(
+                "{bundle}\nsettings = {{ max_failed_login = 1 }}\n[policy.two]\nkind = \"ban\"\nplugin = \"TRAPS\"\non_failure = \"bundle\""
+            ),
+            format!(
+                "F expect = {{ ban = \"1h\", by = \"ban\" }}; failing = \"two\"\n{swap}F after = \"2h\"; expect = \"pass\"; repeat = 4; failing = [\"ban\", \"two\"]\nF expect = [{{ ban = \"1h\", by = \"ban\" }}, {{ ban = \"1h\", by = \"two\" }}]; failing = [\"ban\", \"two\"]"
+            ),
+        ),
+    ] {
+        assert_eq!(problems(&UnderTest::Bundle, &policies, &step), [""; 0], "{policies}\n{step}");
+    }
+    // Over a configuration, whose fallback's settings count too.
+    let banned = "F expect = { ban = \"1h\" }; failing = \"ban\"";
+    for (policies, step) in [
+        ("[policy.ban]\nplugin = \"TRAPS\"", banned.to_owned()),
+        ("[policy.ban]\nplugin = \"TRAPS\"\non_failure = \"bundle\"", banned.to_owned()),
+        ("[policy.ban]\nplugin = \"TRAPS\"\non_failure = \"deny\"", "F expect = \"denied\"".to_owned()),
+        ("", format!("{swap}{banned}")),
+    ] {
+        assert_eq!(problems(&setup, policies, &step), [""; 0], "{policies}\n{step}");
+    }
+}
+
+#[test]
 fn orders_beside_a_denial() {
     let mut shelf = shelf();
     let under_test = UnderTest::Plugin(guest(&shelf, "traps-always"));

@@ -155,7 +155,6 @@ impl Binder<'_> {
                 policies.push(policy);
             }
         }
-        self.on_failure(&scenario.policies, &mut policies);
         policies
     }
 
@@ -182,31 +181,26 @@ impl Binder<'_> {
         policy.limits.deadline = spec.deadline.unwrap_or(policy.limits.deadline);
         policy.limits.memory_bytes = spec.memory_bytes.unwrap_or(policy.limits.memory_bytes);
         policy.limits.state_bytes = spec.state_bytes.unwrap_or(policy.limits.state_bytes);
+        if let Some(wanted) = spec.on_failure {
+            policy.on_failure = self.on_failure(wanted, &policy)?;
+        }
         Some(policy)
     }
 
-    /// Rule 21: the bundle steps in unless another policy runs it already; the
-    /// bundle itself failing is deny.
-    fn on_failure(&mut self, specs: &[PolicySpec], policies: &mut [PolicyPlan]) {
-        let plugins: Vec<_> = policies.iter().map(|policy| *policy.plugin.digest()).collect();
-        for policy in policies {
-            let wanted = specs.iter().find(|spec| spec.name == policy.name).and_then(|spec| spec.on_failure);
-            policy.on_failure = match wanted {
-                None => continue,
-                Some(OnFailure::Deny) => Failing::Deny,
-                Some(OnFailure::Allow) => Failing::Allow,
-                Some(OnFailure::Bundle) => {
-                    let Some(bundled) = self.bundled(policy.kind) else { continue };
-                    if bundled.digest() == policy.plugin.digest() {
-                        Failing::Deny
-                    } else if plugins.contains(bundled.digest()) {
-                        Failing::BundleRunsAlready
-                    } else {
-                        Failing::Bundle { plugin: bundled, settings: Default::default() }
-                    }
+    /// What the operator wants; what it comes to is the world's business, which
+    /// knows what runs beside it at every moment (rule 21).
+    fn on_failure(&mut self, wanted: OnFailure, policy: &PolicyPlan) -> Option<Failing> {
+        Some(match wanted {
+            OnFailure::Deny => Failing::Deny,
+            OnFailure::Allow => Failing::Allow,
+            OnFailure::Bundle => match &policy.on_failure {
+                // With the configuration's settings.
+                configured @ Failing::Bundle { .. } => configured.clone(),
+                Failing::Deny | Failing::Allow | Failing::BundleRunsAlready => {
+                    Failing::Bundle { plugin: self.bundled(policy.kind)?, settings: Default::default() }
                 }
-            };
-        }
+            },
+        })
     }
 
     /// The policies in force after each step that swaps one.

@@ -1,9 +1,11 @@
 //! Policies with their plugins: read, compiled, described, configured and tried.
 
 use std::collections::HashMap;
+use std::mem::discriminant;
 use std::path::Path;
 use std::sync::Arc;
 
+use portcullis_domain::Kind;
 use portcullis_harness::document::setting::to_plugin;
 use portcullis_harness::{Failing, PolicyPlan};
 use portcullis_runtime::{
@@ -21,14 +23,16 @@ pub struct LoadedPolicy {
     pub config: PolicyConfig,
     /// What judges.
     pub judge: Arc<PolicyJudge>,
-    /// What stands in when the plugin fails; part of what makes a policy the same.
-    fallback: Fallback,
+    /// What becomes of `on_failure` among the other policies; part of what makes
+    /// a policy the same.
+    pub(super) on_failure: Failing,
 }
 
 impl LoadedPolicy {
-    /// The same for a world in virtual time.
+    /// The same for a world in virtual time, which finds out by itself what
+    /// becomes of `on_failure`: there other policies may run beside it.
     pub(super) fn plan(&self, runtime: &Runtime) -> Result<PolicyPlan, LoadError> {
-        let PolicyConfig { name, kind, settings, subject, fallback_settings, limits: wanted, .. } = &self.config;
+        let PolicyConfig { name, kind, settings, subject, limits: wanted, .. } = &self.config;
         Ok(PolicyPlan {
             name: name.clone(),
             kind: *kind,
@@ -36,14 +40,7 @@ impl LoadedPolicy {
             settings: to_plugin(settings),
             subject: *subject,
             limits: limits(wanted),
-            on_failure: match self.fallback {
-                Fallback::Bundle => {
-                    Failing::Bundle { plugin: runtime.bundle(*kind)?, settings: to_plugin(fallback_settings) }
-                }
-                Fallback::BundleRunsAlready => Failing::BundleRunsAlready,
-                Fallback::Deny => Failing::Deny,
-                Fallback::Allow => Failing::Allow,
-            },
+            on_failure: on_failure(&self.config, runtime.bundle(*kind)?),
         })
     }
 
@@ -63,15 +60,6 @@ impl LoadedPolicy {
     }
 }
 
-/// What becomes of `on_failure` among the other policies (rule 21).
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fallback {
-    Bundle,
-    BundleRunsAlready,
-    Deny,
-    Allow,
-}
-
 /// Loads every policy of the configuration. A policy of `before` whose file and
 /// settings are the same goes on as it is, with its instances and counters.
 pub(super) fn load(
@@ -83,9 +71,12 @@ pub(super) fn load(
     let mut loader = Loader { runtime, reporter, before, loaded: HashMap::new() };
     let mut policies = Vec::new();
     let mut mistakes = Vec::new();
+    // What can't be had is told of when its policy's turn comes.
+    let running = config.policies.iter().filter_map(|wanted| Some((wanted.kind, loader.plugin(&wanted.plugin).ok()?)));
+    let running: Vec<_> = running.collect();
     for wanted in &config.policies {
         let known = before.iter().find(|known| known.config.name == wanted.name);
-        match load_one(wanted, fallback(wanted, &config.policies), &mut loader, known) {
+        match load_one(wanted, &running, &mut loader, known) {
             Ok(policy) => policies.push(policy),
             Err(wrong) => mistakes.extend(wrong),
         }
@@ -93,16 +84,22 @@ pub(super) fn load(
     if mistakes.is_empty() { Ok(policies) } else { Err(mistakes) }
 }
 
+/// One policy, beside all that run, each with its kind.
 fn load_one(
     wanted: &PolicyConfig,
-    fallback: Fallback,
+    running: &[(Kind, Arc<Plugin>)],
     loader: &mut Loader<'_>,
     before: Option<&LoadedPolicy>,
 ) -> Result<LoadedPolicy, Vec<Mistake>> {
-    let plugin = loader.plugin(&wanted.plugin).map_err(|cause| vec![settings::whole(wanted, "plugin", cause)])?;
+    let whole = |cause| vec![settings::whole(wanted, "plugin", cause)];
+    let plugin = loader.plugin(&wanted.plugin).map_err(whole)?;
+    let bundled = loader.plugin(&PluginSource::Bundle(wanted.kind)).map_err(whole)?;
+    let running = running.iter().map(|(kind, plugin)| (*kind, &**plugin));
+    let failing = on_failure(wanted, Arc::clone(&bundled)).among(wanted.kind, &plugin, running);
     if let Some(before) = before
         && before.config == *wanted
-        && before.fallback == fallback
+        // Its settings are part of the configuration.
+        && discriminant(&before.on_failure) == discriminant(&failing)
         && before.judge.primary().plugin().digest() == plugin.digest()
     {
         return Ok(before.clone());
@@ -110,37 +107,30 @@ fn load_one(
     let limits = limits(&wanted.limits);
     let primary = configure(&plugin, wanted, "settings", &wanted.settings, &limits);
     // Tried even where it isn't used: settings that nobody looks at are wrong unnoticed.
-    let stand_in = match loader.plugin(&PluginSource::Bundle(wanted.kind)) {
-        Ok(bundled) => configure(&bundled, wanted, "fallback_settings", &wanted.fallback_settings, &limits),
-        Err(cause) => Err(vec![settings::whole(wanted, "plugin", cause)]),
-    };
+    let stand_in = configure(&bundled, wanted, "fallback_settings", &wanted.fallback_settings, &limits);
     let (primary, stand_in) = match (primary, stand_in) {
         (Ok(primary), Ok(stand_in)) => (primary, stand_in),
         (primary, stand_in) => {
             return Err([primary.err(), stand_in.err()].into_iter().flatten().flatten().collect());
         }
     };
-    let on_failure = match fallback {
-        Fallback::Bundle => OnFailure::Bundle(Box::new(stand_in)),
-        Fallback::BundleRunsAlready => OnFailure::BundleRunsAlready,
-        Fallback::Deny => OnFailure::Deny,
-        Fallback::Allow => OnFailure::Allow,
+    let on_failure = match failing {
+        Failing::Bundle { .. } => OnFailure::Bundle(Box::new(stand_in)),
+        Failing::BundleRunsAlready => OnFailure::BundleRunsAlready,
+        Failing::Deny => OnFailure::Deny,
+        Failing::Allow => OnFailure::Allow,
     };
     let judge = PolicyJudge::new(&wanted.name, primary, on_failure, Arc::clone(loader.reporter))
         .map_err(|error| vec![settings::whole(wanted, "on_failure", settings::ours(error))])?;
-    Ok(LoadedPolicy { config: wanted.clone(), judge: Arc::new(judge), fallback })
+    Ok(LoadedPolicy { config: wanted.clone(), judge: Arc::new(judge), on_failure: failing })
 }
 
-/// Rule 21: the bundle steps in unless another policy runs it already; the
-/// bundle itself failing is deny.
-fn fallback(policy: &PolicyConfig, all: &[PolicyConfig]) -> Fallback {
-    let bundled = PluginSource::Bundle(policy.kind);
-    match policy.on_failure {
-        Wanted::Deny => Fallback::Deny,
-        Wanted::Allow => Fallback::Allow,
-        Wanted::Bundle if policy.plugin == bundled => Fallback::Deny,
-        Wanted::Bundle if all.iter().any(|other| other.plugin == bundled) => Fallback::BundleRunsAlready,
-        Wanted::Bundle => Fallback::Bundle,
+/// What the operator wants, with the bundle's plugin of that kind.
+fn on_failure(wanted: &PolicyConfig, bundled: Arc<Plugin>) -> Failing {
+    match wanted.on_failure {
+        Wanted::Deny => Failing::Deny,
+        Wanted::Allow => Failing::Allow,
+        Wanted::Bundle => Failing::Bundle { plugin: bundled, settings: to_plugin(&wanted.fallback_settings) },
     }
 }
 

@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::Path;
 
+use portcullis_harness::Failing;
 use portcullis_runtime::{Plugin, RuntimeConfig, Silent};
 
 use super::*;
@@ -54,6 +55,25 @@ fn what_has_not_changed_is_taken_over_and_nothing_is_compiled_twice() {
     assert!(Arc::ptr_eq(plugin(&two, "ban"), plugin(&two, "also")));
     let moved = prepare(also, folder, &workshop, Some(&other_limits)).unwrap();
     assert!(Arc::ptr_eq(plugin(&other_limits, "ban"), plugin(&moved, "also")));
+}
+
+#[test]
+fn rule_21_the_bundle_is_known_by_what_it_is_and_asked_about_at_every_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, workshop) = (folder.path(), workshop(1));
+    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/bundle/ban.wasm");
+    fs::copy(bundled, folder.join("own.wasm")).unwrap();
+    let also = format!("{OWN_BAN}[policy.also]\nkind = \"ban\"\nplugin = \"other.wasm\"\n");
+    fs::write(folder.join("other.wasm"), portcullis_guests::component("traps-always")).unwrap();
+    let first = prepare(&also, folder, &workshop, None).unwrap();
+    assert!(matches!(policy(&first, "ban").on_failure, Failing::Deny));
+    assert!(matches!(policy(&first, "also").on_failure, Failing::BundleRunsAlready));
+    // Nothing about `also` itself has changed.
+    put(folder, "always-bans");
+    let second = prepare(&also, folder, &workshop, Some(&first)).unwrap();
+    assert!(matches!(policy(&second, "ban").on_failure, Failing::Bundle { .. }));
+    assert!(matches!(policy(&second, "also").on_failure, Failing::Bundle { .. }));
+    assert!(!Arc::ptr_eq(&policy(&first, "also").judge, &policy(&second, "also").judge));
 }
 
 #[test]
