@@ -445,6 +445,33 @@ fn policies_are_compared_on_the_same_traffic() {
 }
 
 #[test]
+fn longer_bans_and_more_of_them_are_a_difference() {
+    let folder = Folder::new();
+    let bans_for = |name: &str, bantime: u32| {
+        folder.file(name, format!("[policy.scanner]\nsettings = {{ bantime = {bantime}.0 }}\n"))
+    };
+    let (short, long) = (bans_for("short.toml", 600), bans_for("long.toml", 86_400));
+    let hits = |second: u32| [not_found(second, "203.0.113.7"), not_found(second + 1, "203.0.113.7")].concat();
+    let log = folder.file("log", [hits(0), hits(1000), hits(2000)].concat());
+    let compared = |config: &Path, other: &Path| {
+        let arguments = ["--config", config.to_str().unwrap(), "--against", other.to_str().unwrap()];
+        (replay_json(&arguments, &log)["against"].clone(), replay(&arguments, &log).stdout)
+    };
+    let (against, text) = compared(&short, &long);
+    assert_eq!((&against["banned_longer_networks"], &against["banned_shorter_networks"]), (&1.into(), &0.into()));
+    let row = &against["banned_longer"][0];
+    assert_eq!((&row["seconds"], &row["seconds_against"]), (&1800.0.into(), &86_400.0.into()));
+    assert_eq!(row["ban"]["source"], "203.0.113.7");
+    assert!(text.contains("\nBanned longer: 1 networks\n"), "{text}");
+    assert!(text.contains("203.0.113.7      1day in all, before 30m\n"), "{text}");
+    let (against, text) = compared(&long, &short);
+    assert_eq!((&against["banned_longer_networks"], &against["banned_shorter_networks"]), (&0.into(), &1.into()));
+    assert!(text.contains("\nBanned for less time: 1 networks\n"), "{text}");
+    let (against, _) = compared(&long, &long);
+    assert_eq!((&against["banned_longer_networks"], &against["banned_shorter_networks"]), (&0.into(), &0.into()));
+}
+
+#[test]
 fn a_plugin_takes_the_place_of_the_bundles_and_its_failures_are_told() {
     let folder = Folder::new();
     let text: String = (0..3).map(|second| at(second, "GET /poison 404 21µs (203.0.113.7)")).collect();

@@ -28,8 +28,8 @@ use clock::LogClock;
 use tally::{Banned, Occurrence, Side, count};
 
 pub use report::{
-    Against, Ban, EventCounts, LineCounts, NewlyBanned, Outcome, PolicyFailures, RefusedCounts, Report, TimesBack,
-    UnknownLine, Wait,
+    Against, Ban, BannedOtherwise, EventCounts, LineCounts, NewlyBanned, Outcome, PolicyFailures, RefusedCounts,
+    Report, TimesBack, UnknownLine, Wait,
 };
 
 /// Most lines of no known kind that are kept.
@@ -189,6 +189,10 @@ impl Replay {
             let (outcome, others) = against.finish();
             let newly: Vec<_> = only_in(&others, &banned);
             let no_longer: Vec<_> = only_in(&banned, &others);
+            let (mut longer, mut shorter) = otherwise(&banned, &others);
+            let (banned_longer_networks, banned_shorter_networks) = (count(longer.len()), count(shorter.len()));
+            longer.truncate(self.shown_max);
+            shorter.truncate(self.shown_max);
             Against {
                 outcome,
                 newly_banned_networks: count(newly.len()),
@@ -208,6 +212,10 @@ impl Replay {
                     .take(self.shown_max)
                     .map(|banned| banned.first.clone())
                     .collect(),
+                banned_longer: longer.into_iter().map(BannedOtherwise::from).collect(),
+                banned_longer_networks,
+                banned_shorter: shorter.into_iter().map(BannedOtherwise::from).collect(),
+                banned_shorter_networks,
             }
         });
         Report {
@@ -230,6 +238,23 @@ fn only_in<'a>(one: &'a BannedNetworks, other: &BannedNetworks) -> Vec<&'a Banne
     let mut only: Vec<_> = only.map(|(_, banned)| banned).collect();
     only.sort_by_key(|banned| (banned.first.at, banned.first.network));
     only
+}
+
+type Pairs<'a> = Vec<(&'a Banned, &'a Banned)>;
+
+/// What is in both: banned for longer by the others, and for less time; by the
+/// time of the first ban.
+fn otherwise<'a>(ours: &'a BannedNetworks, others: &'a BannedNetworks) -> (Pairs<'a>, Pairs<'a>) {
+    let both = ours.iter().filter_map(|(network, ours)| Some((ours, others.get(network)?)));
+    let mut differing: Pairs<'a> = both.filter(|(ours, others)| ours.total != others.total).collect();
+    differing.sort_by_key(|(ours, _)| (ours.first.at, ours.first.network));
+    differing.into_iter().partition(|(ours, others)| others.total > ours.total)
+}
+
+impl From<(&Banned, &Banned)> for BannedOtherwise {
+    fn from((ours, others): (&Banned, &Banned)) -> Self {
+        Self { ban: ours.first.clone(), total: ours.total, total_against: others.total }
+    }
 }
 
 impl std::fmt::Debug for Replay {

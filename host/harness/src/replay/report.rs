@@ -181,6 +181,26 @@ pub struct Against {
     pub no_longer_banned: Vec<Ban>,
     /// How many there are.
     pub no_longer_banned_networks: u64,
+    /// Networks that both banned and those for longer in all, by the time of the first ban, as many as were wanted.
+    pub banned_longer: Vec<BannedOtherwise>,
+    /// How many there are.
+    pub banned_longer_networks: u64,
+    /// Networks that both banned and those for less time in all, by the time of the first ban, as many as were wanted.
+    pub banned_shorter: Vec<BannedOtherwise>,
+    /// How many there are.
+    pub banned_shorter_networks: u64,
+}
+
+/// A network that both banned, but not for as long. The totals are those of
+/// the bans as they were ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BannedOtherwise {
+    /// The first ban without the others.
+    pub ban: Ban,
+    /// How long all bans together are without the others.
+    pub total: Duration,
+    /// How long they are with the others.
+    pub total_against: Duration,
 }
 
 /// A network that only the other policies banned.

@@ -4,6 +4,7 @@ use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use portcullis_domain::event::{ATTRIBUTE_BYTES_MAX, METHOD_BYTES_MAX, PATH_BYTES_MAX, cut};
@@ -44,6 +45,8 @@ impl Reporter for Failures {
 #[derive(Clone, Debug)]
 pub(super) struct Banned {
     pub(super) first: Ban,
+    /// How long all of its bans are together, as they were ordered.
+    pub(super) total: Duration,
     pub(super) logins_after: u64,
     pub(super) logins_while_banned: u64,
 }
@@ -218,14 +221,18 @@ impl Side {
             Enforced::Ban { network, duration, placed, .. } if placed.changed => {
                 self.outcome.bans_ordered += 1;
                 let ban = Ban { at, source, network, policy, reason, duration };
-                if !self.banned.contains_key(&network) {
-                    if self.banned.len() < KEPT_MAX {
-                        self.widths.insert((matches!(network, IpNet::V4(_)), network.prefix_len()));
-                        let first = Banned { first: ban.clone(), logins_after: 0, logins_while_banned: 0 };
-                        self.banned.insert(network, first);
-                    } else {
-                        self.outcome.overflowed = true;
+                let room = self.banned.len() < KEPT_MAX;
+                match self.banned.entry(network) {
+                    Slot::Occupied(known) => {
+                        let known = known.into_mut();
+                        known.total = known.total.saturating_add(duration);
                     }
+                    Slot::Vacant(free) if room => {
+                        self.widths.insert((matches!(network, IpNet::V4(_)), network.prefix_len()));
+                        let first = ban.clone();
+                        free.insert(Banned { first, total: duration, logins_after: 0, logins_while_banned: 0 });
+                    }
+                    Slot::Vacant(_) => self.outcome.overflowed = true,
                 }
                 if self.outcome.bans.len() < self.shown_max.min(KEPT_MAX) {
                     self.outcome.bans.push(ban);

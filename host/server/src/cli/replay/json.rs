@@ -1,7 +1,7 @@
 //! A report for machines; `LOGS.md` of the harness documents its shape.
 
 use portcullis_domain::Subject;
-use portcullis_harness::replay::{Against, Ban, NewlyBanned, Outcome, Wait};
+use portcullis_harness::replay::{Against, Ban, BannedOtherwise, NewlyBanned, Outcome, Wait};
 use serde_json::{Value, json};
 
 use super::{Replayed, shown_time};
@@ -103,6 +103,13 @@ fn compared(other: Option<&str>, against: &Against) -> Value {
             "logins_while_banned": newly.logins_while_banned,
         })
     };
+    let otherwise = |otherwise: &BannedOtherwise| {
+        json!({
+            "ban": ban(&otherwise.ban),
+            "seconds": otherwise.total.as_secs_f64(),
+            "seconds_against": otherwise.total_against.as_secs_f64(),
+        })
+    };
     json!({
         "with": other,
         "outcome": outcome(&against.outcome),
@@ -111,5 +118,9 @@ fn compared(other: Option<&str>, against: &Against) -> Value {
         "newly_banned": against.newly_banned.iter().map(newly).collect::<Vec<_>>(),
         "no_longer_banned_networks": against.no_longer_banned_networks,
         "no_longer_banned": against.no_longer_banned.iter().map(ban).collect::<Vec<_>>(),
+        "banned_longer_networks": against.banned_longer_networks,
+        "banned_longer": against.banned_longer.iter().map(otherwise).collect::<Vec<_>>(),
+        "banned_shorter_networks": against.banned_shorter_networks,
+        "banned_shorter": against.banned_shorter.iter().map(otherwise).collect::<Vec<_>>(),
     })
 }

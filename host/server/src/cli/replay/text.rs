@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use portcullis_domain::Subject;
-use portcullis_harness::replay::{Against, Ban, NewlyBanned, Outcome, Report, Wait};
+use portcullis_harness::replay::{Against, Ban, BannedOtherwise, NewlyBanned, Outcome, Report, Wait};
 
 use super::{Replayed, shown_bytes, shown_time};
 use crate::config::printable;
@@ -125,11 +125,27 @@ fn compared(text: &mut String, other: &str, against: &Against) {
         line(text, format_args!("  {}", row(ban)));
     }
     more(text, against.no_longer_banned_networks, against.no_longer_banned.len());
+    line(text, format_args!("\nBanned longer: {} networks", against.banned_longer_networks));
+    otherwise(text, &against.banned_longer, against.banned_longer_networks);
+    line(text, format_args!("\nBanned for less time: {} networks", against.banned_shorter_networks));
+    otherwise(text, &against.banned_shorter, against.banned_shorter_networks);
+}
+
+fn otherwise(text: &mut String, rows: &[BannedOtherwise], all: u64) {
+    for BannedOtherwise { ban, total, total_against } in rows {
+        let (who, before, after) = (who(ban), shown(*total), shown(*total_against));
+        line(text, format_args!("  {}  {who:<15}  {after} in all, before {before}", shown_time(ban.at)));
+    }
+    more(text, all, rows.len());
+}
+
+fn who(ban: &Ban) -> String {
+    let single = ban.network.prefix_len() == ban.network.max_prefix_len();
+    if single { ban.source.to_string() } else { format!("{} ({})", ban.network, ban.source) }
 }
 
 fn row(ban: &Ban) -> String {
-    let single = ban.network.prefix_len() == ban.network.max_prefix_len();
-    let who = if single { ban.source.to_string() } else { format!("{} ({})", ban.network, ban.source) };
+    let who = who(ban);
     format!(
         "{}  {who:<15}  {}  for {}  {}",
         shown_time(ban.at),
