@@ -164,3 +164,27 @@ fn whoever_stops_reading_has_seen_enough() {
         assert_eq!(output.status.code(), Some(0), "{command:?}: {said}");
     }
 }
+
+fn bench(arguments: &[&str]) -> Ran {
+    run(Command::new(portcullis()).args(["bench", "--rounds", "1", "--calls", "100"]).args(arguments))
+}
+
+#[test]
+fn bench_takes_only_settings_that_a_plugin_has_and_each_once() {
+    let measured = bench(&["bundle:ban", "bundle:wait", "--set", "max_failed_login=3", "--set", "client_login_wait=1"]);
+    assert_eq!(measured.code, Some(0), "{measured:?}");
+    for (given, said) in [
+        (
+            &["max_failed_logins=3"][..],
+            "--set max_failed_logins: no plugin here has this setting (did you mean max_failed_login?)",
+        ),
+        (&["findtime=3"], "--set findtime: no plugin here has this setting\n"),
+        (&["max_failed_login=3", "'max_failed_login'=4"], "--set max_failed_login: it is given more than once"),
+        (&["max_failed_login"], "expected NAME=VALUE"),
+    ] {
+        let set: Vec<_> = given.iter().flat_map(|given| ["--set", given]).collect();
+        let refused = bench(&[&["bundle:ban"], &set[..]].concat());
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{given:?}: {refused:?}");
+        assert!(refused.stderr.contains(said), "{given:?}: {refused:?}");
+    }
+}

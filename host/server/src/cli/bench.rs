@@ -39,11 +39,11 @@ pub(super) struct BenchArgs {
 pub(super) fn bench(args: &BenchArgs) -> Result<(), Failed> {
     let mut shelf = harness::shelf()?;
     let mut metered = harness::shelf_with(RuntimeConfig { metered: true, ..RuntimeConfig::default() })?;
-    let settings = harness::settings(&args.set)?;
     let mut plugins = Vec::new();
     for name in &args.plugins {
         plugins.push((name, load(&mut shelf, name)?, load(&mut metered, name)?));
     }
+    let settings = harness::settings(&args.set, plugins.iter().map(|(_, plugin, _)| &**plugin))?;
     let mut costs = Vec::new();
     let wanted = |kind: &Kind| args.kind.as_deref().is_none_or(|wanted| wanted == kind.name());
     for kind in Kind::ALL.into_iter().filter(wanted) {

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use portcullis_harness::document::setting::{parse_setting, to_plugin};
+use portcullis_harness::document::mistake::nearest;
+use portcullis_harness::document::setting::{Setting, parse_setting, to_plugin};
 use portcullis_harness::{Plan, Shelf};
-use portcullis_runtime::{RuntimeConfig, Settings};
+use portcullis_runtime::{Plugin, RuntimeConfig, Settings};
 
 use super::Failed;
 use crate::config::{Config, Overrides, printable};
@@ -35,10 +36,32 @@ fn cache_folder() -> Option<PathBuf> {
     Some(caches.join("portcullis"))
 }
 
-/// Settings given as `NAME=VALUE`.
-pub(super) fn settings(given: &[String]) -> Result<Settings, Failed> {
-    let settings = given.iter().map(|text| parse_setting(text)).collect::<Result<Vec<_>, _>>();
-    settings.map(|settings| to_plugin(&settings)).map_err(Failed::Usage)
+/// Settings given as `NAME=VALUE`, each once, for plugins that have them: a name
+/// that none has is a slip, and what is measured then isn't what was meant.
+pub(super) fn settings<'p>(
+    given: &[String],
+    plugins: impl Iterator<Item = &'p Plugin> + Clone,
+) -> Result<Settings, Failed> {
+    let mut settings: Vec<Setting> = Vec::with_capacity(given.len());
+    for text in given {
+        let setting = parse_setting(text).map_err(Failed::Usage)?;
+        let name = &setting.name;
+        let mut known =
+            plugins.clone().flat_map(|plugin| &plugin.description().settings).map(|spec| spec.name.as_str());
+        if !known.clone().any(|known| known == name) {
+            let hint = match nearest(name, known.clone()) {
+                Some(near) => format!(" (did you mean {near}?)"),
+                None if known.next().is_none() => ": there are no settings".to_owned(),
+                None => String::new(),
+            };
+            return Err(Failed::Usage(format!("--set {name}: no plugin here has this setting{hint}")));
+        }
+        if settings.iter().any(|before| before.name == *name) {
+            return Err(Failed::Usage(format!("--set {name}: it is given more than once")));
+        }
+        settings.push(setting);
+    }
+    Ok(to_plugin(&settings))
 }
 
 /// The configuration file's policies and bounds.
