@@ -105,10 +105,7 @@ fn inspect_shows_json_for_machines() {
 }
 
 #[test]
-fn inspect_of_nothing_says_so() {
-    let shown = inspect(&["nowhere.wasm"]);
-    assert_eq!(shown.code, Some(1), "{shown:?}");
-    assert!(shown.stderr.contains("nowhere.wasm"), "{shown:?}");
+fn what_there_isnt_is_wrong_usage() {
     assert_eq!(inspect(&[]).code, Some(2));
     assert_eq!(run(Command::new(portcullis()).arg("conjure")).code, Some(2));
 }
@@ -186,5 +183,30 @@ fn bench_takes_only_settings_that_a_plugin_has_and_each_once() {
         let refused = bench(&[&["bundle:ban"], &set[..]].concat());
         assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{given:?}: {refused:?}");
         assert!(refused.stderr.contains(said), "{given:?}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_plugin_that_cant_be_had_is_wrong_usage_for_every_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(at("random.wasm"), component("random-bytes")).unwrap();
+    fs::write(at("one.toml"), "name = \"one\"\n[[step]]\n").unwrap();
+    fs::write(at("log"), "").unwrap();
+    for (plugin, why) in [("nowhere.wasm", "No such file"), ("random.wasm", "not WebAssembly")] {
+        let plugin = at(plugin);
+        let (scenario, log) = (at("one.toml"), at("log"));
+        let commands: [&[&str]; 4] = [
+            &["inspect", &plugin],
+            &["bench", &plugin],
+            &["test", &plugin, &scenario],
+            &["replay", "--plugin", &plugin, &log],
+        ];
+        for command in commands {
+            let refused = run(Command::new(portcullis()).args(command));
+            assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""), "{command:?}: {refused:?}");
+            let said = refused.stderr.contains(&format!("{plugin}: ")) && refused.stderr.contains(why);
+            assert!(said, "{command:?}: {refused:?}");
+        }
     }
 }

@@ -1,13 +1,12 @@
 //! `portcullis bench`: what calls into plugins cost, side by side.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use portcullis_domain::Kind;
 use portcullis_harness::bench::{self, Contender, Cost, Effort};
-use portcullis_harness::{Shelf, runtime};
+use portcullis_harness::runtime;
 use portcullis_runtime::{Limits, Plugin, RuntimeConfig, Settings};
 use serde_json::json;
 
@@ -41,7 +40,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failed> {
     let mut metered = harness::shelf_with(RuntimeConfig { metered: true, ..RuntimeConfig::default() })?;
     let mut plugins = Vec::new();
     for name in &args.plugins {
-        plugins.push((name, load(&mut shelf, name)?, load(&mut metered, name)?));
+        plugins.push((name, harness::plugin(&mut shelf, name)?, harness::plugin(&mut metered, name)?));
     }
     let settings = harness::settings(&args.set, plugins.iter().map(|(_, plugin, _)| &**plugin))?;
     let mut costs = Vec::new();
@@ -69,10 +68,6 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), Failed> {
         format!("{}\n", as_table(&costs))
     };
     super::print(&text)
-}
-
-fn load(shelf: &mut Shelf, name: &str) -> Result<Arc<Plugin>, Failed> {
-    shelf.plugin(name, Path::new("")).map_err(|error| Failed::No(error.to_string()))
 }
 
 fn contender(

@@ -2,6 +2,7 @@
 //! configuration as a plan for virtual time.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use portcullis_harness::document::mistake::nearest;
 use portcullis_harness::document::setting::{Setting, parse_setting, to_plugin};
@@ -34,6 +35,12 @@ fn cache_folder() -> Option<PathBuf> {
     // The runtime makes the folder itself, with the mode that it needs, but not those above.
     std::fs::create_dir_all(&caches).ok()?;
     Some(caches.join("portcullis"))
+}
+
+/// The plugin of that name. One that can't be read or loaded is a mistake in what
+/// was asked for, whatever the command: it didn't run, and so there is no answer.
+pub(super) fn plugin(shelf: &mut Shelf, name: &str) -> Result<Arc<Plugin>, Failed> {
+    shelf.plugin(name, Path::new("")).map_err(|error| Failed::Usage(error.to_string()))
 }
 
 /// Settings given as `NAME=VALUE`, each once, for plugins that have them: a name

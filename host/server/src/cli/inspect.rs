@@ -1,19 +1,18 @@
 //! `portcullis inspect`: what a plugin says about itself, and what it is.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use portcullis_runtime::{Plugin, PluginSource, Runtime, RuntimeConfig, SettingSpec, SettingValue};
+use portcullis_harness::Shelf;
+use portcullis_runtime::{Plugin, RuntimeConfig, SettingSpec, SettingValue};
 use serde_json::json;
 
-use super::{Failed, InspectArgs};
+use super::{Failed, InspectArgs, harness};
 use crate::config::printable;
 
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
-    let no = |why: String| Failed::No(format!("{}: {}", args.plugin, printable(&why)));
-    let (runtime, _) = Runtime::new(&RuntimeConfig::default()).map_err(anyhow::Error::from)?;
-    let source = PluginSource::parse(&args.plugin, Path::new(""));
-    let plugin = runtime.load_from(&source).map_err(|error| no(error.to_string()))?;
+    // Without a cache: a plugin that is only looked at leaves nothing behind.
+    let (mut shelf, _) = Shelf::new(&RuntimeConfig::default()).map_err(anyhow::Error::from)?;
+    let plugin = harness::plugin(&mut shelf, &args.plugin)?;
     let text = if args.json { format!("{:#}\n", as_json(&plugin)) } else { as_text(&plugin) };
     super::print(&text)
 }
