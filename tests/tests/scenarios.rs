@@ -167,3 +167,37 @@ fn a_policy_with_hidden_state_fails_with_the_step_named() {
     let said = "a.toml:3: step 1, event 3: policy ban has hidden state: for source 203.0.113.7/32 a fresh instance answers differently";
     assert!(ran.stdout.contains(said), "{ran:?}");
 }
+
+#[test]
+fn a_plugin_that_never_ran_has_passed_nothing() {
+    let wait =
+        PASSES.replace("[policy.ban]", "[policy.wait]").replace("expect = \"pass\"", "expect = { wait = \"2s\" }");
+    let folder = folder(&[("ban.toml", PASSES), ("wait.toml", &wait)]);
+    let ran = test(folder.path(), &["bundle:wait", "ban.toml"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+    assert!(
+        ran.stderr.contains("bundle:wait: it is in no policy of any scenario, and so never ran: it judges as wait"),
+        "{ran:?}"
+    );
+    // One is enough; the others are told.
+    let ran = test(folder.path(), &["bundle:wait", "."]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    assert!(lines[0].contains("(./ban.toml") && lines[2].contains("(./wait.toml") && lines[3].is_empty(), "{ran:?}");
+    assert_eq!(lines[1].trim_start(), "the plugin under test is in none of its policies");
+    let ran = test(folder.path(), &["bundle", "ban.toml"]);
+    assert!(ran.code == Some(0) && !ran.stdout.contains("under test"), "{ran:?}");
+    // Named by the scenario, or once it is swapped in.
+    let named = PASSES.replace("[policy.ban]", "[policy.ban]\nplugin = \"own.wasm\"");
+    let swapped = format!(
+        "{}[[step]]\nswap = {{ policy = \"ban\", plugin = \"own.wasm\" }}\n",
+        PASSES.replace("[policy.ban]", "[policy.ban]\nplugin = \"bundle:ban\"")
+    );
+    for text in [named, swapped] {
+        fs::copy(repository().join("plugins/examples/bundle/hidden-state.wasm"), folder.path().join("own.wasm"))
+            .unwrap();
+        fs::write(folder.path().join("own.toml"), text).unwrap();
+        let ran = test(folder.path(), &["own.wasm", "own.toml"]);
+        assert!(ran.code == Some(0) && !ran.stdout.contains("under test"), "{ran:?}");
+    }
+}

@@ -83,6 +83,14 @@ impl Bound {
         &self.plan
     }
 
+    /// Whether one of its policies ever runs that plugin, from the beginning or
+    /// once it is swapped in. Where the bundle only stands in doesn't count.
+    #[must_use]
+    pub fn runs(&self, plugin: &Plugin) -> bool {
+        let mut policies = self.plan.policies.iter().chain(self.swaps.values().flatten());
+        policies.any(|policy| policy.plugin.digest() == plugin.digest())
+    }
+
     /// The steps of a test written in Rust, `swaps` by the step's index.
     pub(super) fn new(
         name: String,

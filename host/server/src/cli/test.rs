@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use portcullis_harness::Shelf;
+use portcullis_harness::runtime::Plugin;
 use portcullis_harness::scenario::{Report, Scenario, UnderTest};
 
 use super::{Failed, harness};
@@ -67,6 +68,8 @@ struct Tested {
     file: String,
     outcome: Outcome,
     took: Duration,
+    /// A plugin is under test and none of its policies runs it.
+    without_plugin: bool,
 }
 
 enum Outcome {
@@ -137,6 +140,9 @@ pub(super) fn test(args: &TestArgs) -> Result<(), Failed> {
         let text = args.filter.as_deref().unwrap_or_default();
         return Err(Failed::Usage(format!("no scenario of {} has {text:?} in its name or its file's", files.len())));
     }
+    if let UnderTest::Plugin(plugin) = &under_test {
+        never_ran(args.plugin.as_deref().unwrap_or_default(), plugin, &tested)?;
+    }
     let summary = Summary::of(&tested);
     let text = match args.format {
         Format::Human => human::text(&tested, &summary, args.verbose),
@@ -154,6 +160,20 @@ pub(super) fn test(args: &TestArgs) -> Result<(), Failed> {
     }
     // What failed has been said.
     if summary.failed > 0 { Err(Failed::No(String::new())) } else { Ok(()) }
+}
+
+/// What proves nothing about the plugin under test isn't told as its results.
+fn never_ran(name: &str, plugin: &Plugin, tested: &[Tested]) -> Result<(), Failed> {
+    // What can't be read might have run it, and is an error anyway.
+    if tested.iter().any(|one| !one.without_plugin) {
+        return Ok(());
+    }
+    let kinds: Vec<_> = plugin.kinds().iter().map(|kind| kind.name()).collect();
+    let why = format!(
+        "{name}: it is in no policy of any scenario, and so never ran: it judges as {}, and stands for policies of that kind that name no plugin",
+        kinds.join(" and ")
+    );
+    Err(Failed::Usage(why))
 }
 
 /// What is under test, and the scenarios that are named: beside --config the
@@ -237,8 +257,10 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()>
 /// `None` if the filter leaves it out. What can't be read has no name to leave it out by.
 fn test_one(path: &Path, under_test: &UnderTest, shelf: &mut Shelf, filter: Option<&str>) -> Option<Tested> {
     let file = path.display().to_string();
-    let unreadable =
-        |why: String| Some(Tested { file: file.clone(), outcome: Outcome::Unreadable(why), took: Duration::ZERO });
+    let unreadable = |why: String| {
+        let outcome = Outcome::Unreadable(why);
+        Some(Tested { file: file.clone(), outcome, took: Duration::ZERO, without_plugin: false })
+    };
     let scenario = match Scenario::load(path) {
         Ok(scenario) => scenario,
         Err(error) => return unreadable(error.to_string()),
@@ -250,9 +272,10 @@ fn test_one(path: &Path, under_test: &UnderTest, shelf: &mut Shelf, filter: Opti
         Ok(bound) => bound,
         Err(mistakes) => return unreadable(mistakes.to_string()),
     };
+    let without_plugin = matches!(under_test, UnderTest::Plugin(plugin) if !bound.runs(plugin));
     let begin = Instant::now();
     match bound.run() {
-        Ok(report) => Some(Tested { file, outcome: Outcome::Ran(report), took: begin.elapsed() }),
+        Ok(report) => Some(Tested { file, outcome: Outcome::Ran(report), took: begin.elapsed(), without_plugin }),
         Err(error) => unreadable(format!("{file}: {error}")),
     }
 }

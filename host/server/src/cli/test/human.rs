@@ -19,6 +19,9 @@ pub(super) fn text(tested: &[Tested], summary: &Summary, verbose: bool) -> Strin
             Outcome::Ran(report) => {
                 let verdict = if report.passed() { "ok    " } else { "FAILED" };
                 line(&format!("{verdict}  {} ({}, {millis:.1} ms)", one.name(), one.file));
+                if one.without_plugin {
+                    line("        the plugin under test is in none of its policies");
+                }
                 if verbose {
                     passed(report).iter().for_each(|step| line(&format!("        {step}")));
                 }

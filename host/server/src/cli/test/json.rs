@@ -35,6 +35,7 @@ fn scenario(tested: &Tested) -> Value {
             "name": report.name,
             "status": status(report),
             "seconds": seconds,
+            "without_plugin": tested.without_plugin,
             "events": report.events(),
             "steps": report.steps.iter().map(step).collect::<Vec<_>>(),
             "hidden_state": report.hidden.iter().map(hidden).collect::<Vec<_>>(),
