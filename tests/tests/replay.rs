@@ -560,6 +560,33 @@ fn several_logs_and_the_standard_input_are_one_stream() {
 }
 
 #[test]
+fn logs_that_come_newest_first_are_warned_about() {
+    let folder = Folder::new();
+    let older = folder.file("older", [not_found(0, "203.0.113.7"), not_found(1, "203.0.113.7")].concat());
+    let newer = folder.file("newer", [not_found(600, "203.0.113.8"), not_found(601, "203.0.113.8")].concat());
+    let both = |arguments: &[&str], first: &Path, second: &Path| {
+        let ran = run(command(arguments, first).arg(second));
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran
+    };
+    let said = format!(
+        "portcullis: warning: {} begins at 2021-04-16T10:00:00Z, before {} ended at 2021-04-16T10:10:01Z",
+        older.display(),
+        newer.display()
+    );
+    let ran = both(&[], &newer, &older);
+    assert!(ran.stderr.starts_with(&said), "{ran:?}");
+    let report: Value = serde_json::from_str(&both(&["--json"], &newer, &older).stdout).unwrap();
+    let [misplaced] = &report["misplaced"].as_array().unwrap()[..] else { panic!("{report:#}") };
+    assert_eq!(misplaced["log"].as_str(), older.to_str());
+    assert_eq!(misplaced["after"].as_str(), newer.to_str());
+    assert_eq!(both(&[], &older, &newer).stderr, "");
+    let report: Value = serde_json::from_str(&both(&["--json"], &older, &newer).stdout).unwrap();
+    assert_eq!(report["misplaced"], serde_json::json!([]));
+    assert_eq!((&report["first"], &report["last"]), (&"2021-04-16T10:00:00Z".into(), &"2021-04-16T10:10:01Z".into()));
+}
+
+#[test]
 fn a_reader_who_has_seen_enough_is_no_error() {
     let folder = Folder::new();
     let log = folder.file("log", "nonsense that fits nothing\n".repeat(20_000));

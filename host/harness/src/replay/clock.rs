@@ -4,7 +4,7 @@ use portcullis_domain::Timestamp;
 
 /// A line that is earlier by no more than this came late: servers write a line
 /// when a request is over.
-const LATE_MS_MAX: u64 = 60_000;
+pub(super) const LATE_MS_MAX: u64 = 60_000;
 /// So many lines in a row that are earlier by more mean that the clock was set
 /// back, as at the end of summer time, or that an older log follows.
 const SET_BACK_LINES: u32 = 16;

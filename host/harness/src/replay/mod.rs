@@ -24,12 +24,12 @@ use crate::logs::{Entry, Format, Input, InputError, Parser, SAMPLE_LINES, What};
 use crate::plan::Plan;
 use crate::world::OpenError;
 use ahead::{BATCHES_AHEAD, Batch};
-use clock::LogClock;
+use clock::{LATE_MS_MAX, LogClock};
 use tally::{Banned, Occurrence, Side, count};
 
 pub use report::{
-    Against, Ban, BannedOtherwise, EventCounts, LineCounts, NewlyBanned, Outcome, PolicyFailures, RefusedCounts,
-    Report, TimesBack, UnknownLine, Wait,
+    Against, Ban, BannedOtherwise, EventCounts, LineCounts, Misplaced, NewlyBanned, Outcome, PolicyFailures,
+    RefusedCounts, Report, TimesBack, UnknownLine, Wait,
 };
 
 /// Most lines of no known kind that are kept.
@@ -67,6 +67,11 @@ pub struct Replay {
     lines: LineCounts,
     events: EventCounts,
     span: Option<(Timestamp, Timestamp)>,
+    /// Time of the last event of this log that was judged, as its line has it.
+    last: Option<Timestamp>,
+    /// The log before it that had any, and time of its last.
+    before: Option<(Arc<str>, Timestamp)>,
+    misplaced: Vec<Misplaced>,
     unknown: Vec<UnknownLine>,
     unknown_max: usize,
     shown_max: usize,
@@ -88,6 +93,9 @@ impl Replay {
             lines: LineCounts::default(),
             events: EventCounts::default(),
             span: None,
+            last: None,
+            before: None,
+            misplaced: Vec::new(),
             unknown: Vec::new(),
             unknown_max: shown.unknown.min(UNKNOWN_MAX),
             shown_max: shown.rows,
@@ -130,9 +138,17 @@ impl Replay {
         let room = self.unknown_max.saturating_sub(self.unknown.len());
         let (batches, ahead) = sync_channel(BATCHES_AHEAD);
         let read = thread::scope(|scope| {
+            let mut began = false;
             let reading = scope.spawn(move || ahead::read(lines, parser, room, &batches));
             for batch in ahead {
+                if let Some(first) = batch.entries.first().filter(|_| !began) {
+                    began = true;
+                    self.begins(&log, first.at);
+                }
                 self.batch(batch, &log);
+            }
+            if let Some(last) = self.last.take() {
+                self.before = Some((Arc::clone(&log), last));
             }
             reading.join()
         });
@@ -140,6 +156,14 @@ impl Replay {
         let read = read.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         self.parser = Some(read.parser);
         read.ended.map_err(|error| InputError::new(&name, read.lines, error).into())
+    }
+
+    /// Notes it if a log begins before the one before it ended.
+    fn begins(&mut self, log: &Arc<str>, begins: Timestamp) {
+        let Some((after, ended)) = self.before.clone() else { return };
+        if begins.as_millis().saturating_add(LATE_MS_MAX) < ended.as_millis() {
+            self.misplaced.push(Misplaced { log: Arc::clone(log), begins, after, ended });
+        }
     }
 
     fn batch(&mut self, batch: Batch, log: &Arc<str>) {
@@ -164,8 +188,9 @@ impl Replay {
             }
         }
         let Some(at) = self.clock.at(entry.at) else { return };
-        let first = self.span.map_or(entry.at, |(first, _)| first);
-        self.span = Some((first, entry.at));
+        self.last = Some(entry.at);
+        let (first, last) = self.span.unwrap_or((entry.at, entry.at));
+        self.span = Some((first.min(entry.at), last.max(entry.at)));
         let client = match entry.client.as_ref().map(|id| ClientId::new(&id.decoded())) {
             None => None,
             Some(Ok(client)) => Some(client),
@@ -222,6 +247,7 @@ impl Replay {
             lines: self.lines,
             events: self.events,
             times_back: self.clock.back,
+            misplaced: self.misplaced,
             span: self.span,
             outcome,
             against,

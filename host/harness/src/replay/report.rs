@@ -18,7 +18,9 @@ pub struct Report {
     pub events: EventCounts,
     /// Lines whose times went back.
     pub times_back: TimesBack,
-    /// Time of the first and the last event.
+    /// Logs that began before the one that was read before them ended.
+    pub misplaced: Vec<Misplaced>,
+    /// Times of the earliest and the latest event that was judged.
     pub span: Option<(Timestamp, Timestamp)>,
     /// What the policies made of it.
     pub outcome: Outcome,
@@ -26,6 +28,21 @@ pub struct Report {
     pub against: Option<Against>,
     /// Lines that were of no known kind, the first of them, as many as were wanted.
     pub unknown: Vec<UnknownLine>,
+}
+
+/// A log that began before the one that was read before it ended, by more than
+/// a line can come late: its events aren't judged until it is taken for one
+/// whose clock was set back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misplaced {
+    /// Its name.
+    pub log: Arc<str>,
+    /// Time of its first event.
+    pub begins: Timestamp,
+    /// The log that was read before it.
+    pub after: Arc<str>,
+    /// Time of that one's last event.
+    pub ended: Timestamp,
 }
 
 /// Lines by what they are: all of them are either ignored, matched or missed,

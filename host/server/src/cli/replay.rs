@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use portcullis_domain::Outcome;
 use portcullis_harness::logs::{Format, Input, InputError, Pattern, PatternOptions};
-use portcullis_harness::replay::{Replay, Report, Shown, UNKNOWN_MAX};
+use portcullis_harness::replay::{Misplaced, Replay, Report, Shown, UNKNOWN_MAX};
 use portcullis_harness::runtime::Settings;
 use portcullis_harness::{Failing, Plan, Shelf};
 
@@ -113,6 +113,9 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Failed> {
     let shown = Shown { rows, unknown: if args.missed { rows.min(UNKNOWN_MAX) } else { 0 } };
     let replay = Replay::new(plan, against, format, shown).map_err(|error| Failed::Usage(error.to_string()))?;
     let (replayed, ended) = run(args, replay)?;
+    for misplaced in &replayed.report.misplaced {
+        eprintln!("portcullis: warning: {}", printable(&out_of_order(misplaced)));
+    }
     let text = if args.json {
         format!("{:#}\n", json::of(&replayed, ended.as_ref().err().map(ToString::to_string).as_deref()))
     } else {
@@ -233,6 +236,16 @@ fn format(args: &ReplayArgs) -> Result<Option<Format>, Failed> {
         (FormatName::Portcullis, None) => Ok(Some(Format::Portcullis)),
         (FormatName::PortcullisJson, None) => Ok(Some(Format::PortcullisJson)),
     }
+}
+
+/// What there is to say of a log that comes too late in the row.
+fn out_of_order(misplaced: &Misplaced) -> String {
+    let Misplaced { log, begins, after, ended } = misplaced;
+    format!(
+        "{log} begins at {}, before {after} ended at {}: lines of it are left out; name the oldest log first",
+        shown_time(*begins),
+        shown_time(*ended)
+    )
 }
 
 /// RFC 3339 in UTC, without what is zero of a second.

@@ -31,6 +31,12 @@ pub(super) fn of(replayed: &Replayed, error: Option<&str>) -> Value {
             "ids_too_long": events.ids_too_long,
         },
         "times_back": { "late": back.late, "left_out": back.left_out, "set_back": back.set_back },
+        "misplaced": report.misplaced.iter().map(|misplaced| json!({
+            "log": &*misplaced.log,
+            "begins": shown_time(misplaced.begins),
+            "after": &*misplaced.after,
+            "ended": shown_time(misplaced.ended),
+        })).collect::<Vec<_>>(),
         "outcome": outcome(&report.outcome),
         "against": report.against.as_ref().map(|against| compared(replayed.other.as_deref(), against)),
         "unknown": report.unknown.iter().map(|unknown| json!({
