@@ -210,3 +210,20 @@ fn a_plugin_that_cant_be_had_is_wrong_usage_for_every_command() {
         }
     }
 }
+
+#[test]
+fn the_help_of_a_command_says_more_than_the_list_of_commands() {
+    let help = |arguments: &[&str]| run(Command::new(portcullis()).args(arguments)).stdout;
+    let list = help(&["--help"]);
+    for (command, part) in [
+        ("test", "fresh ones: a policy that answers differently has hidden state"),
+        ("replay", "plain, gzip or zstd. Time is that of the log."),
+        ("bench", "the same made-up events in turns"),
+    ] {
+        let long = help(&[command, "--help"]);
+        // Wrapped for the terminal.
+        let words = long.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(part) && words.contains("Exit codes: 0 "), "{part} isn't in {long}");
+        assert!(!list.contains(part), "{list}");
+    }
+}

@@ -65,10 +65,27 @@ enum Command {
     /// have put the interface into it. What comes of it is loaded before it is written.
     Component(component::ComponentArgs),
     /// Run scenarios against a plugin or a whole configuration
+    ///
+    /// A scenario is a TOML file of events in virtual time and what they have to come to; the
+    /// keys are in plugins/SCENARIOS.md. Each runs on instances that have judged before and on
+    /// fresh ones: a policy that answers differently has hidden state.
+    #[command(after_help = "Exit codes: 0 all passed; 1 some failed; 2 usage or configuration, a plugin that can't \
+                            run, or a scenario that can't be read.")]
     Test(test::TestArgs),
     /// Put recorded traffic through policies: who would have waited or been banned
+    ///
+    /// Reads rportd.log, access logs of web servers, Portcullis' own logs or anything that a
+    /// regular expression describes; plain, gzip or zstd. Time is that of the log.
+    #[command(after_help = "Exit codes: 0 done; 1 a log couldn't be opened or read to its end, or is in no known \
+                            format; 2 usage, configuration, or a plugin that can't run.")]
     Replay(replay::ReplayArgs),
     /// Measure what calls into plugins cost
+    ///
+    /// Plugins of one kind judge the same made-up events in turns, each with the state that it
+    /// keeps: logins of which one in ten succeeds, or requests of which one in ten is a 404.
+    /// Fuel is nearly the WebAssembly instructions of a call, and the same on every machine.
+    #[command(after_help = "Exit codes: 0 done; 1 a plugin failed while it was measured; 2 usage, or a plugin that \
+                            can't be loaded or refuses its settings.")]
     Bench(bench::BenchArgs),
 }
 
