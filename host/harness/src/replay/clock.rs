@@ -5,6 +5,11 @@ use portcullis_domain::Timestamp;
 /// A line that is earlier by no more than this came late: servers write a line
 /// when a request is over.
 pub(super) const LATE_MS_MAX: u64 = 60_000;
+/// A line that is later than the latest by more than this may be from a clock
+/// that was wrong, and would end all bans.
+const JUMP_MS_MIN: u64 = 24 * 3600 * 1000;
+/// So many lines in a row after such a jump, none of them back from it, are believed.
+pub(super) const JUMP_LINES: usize = 3;
 /// So many lines in a row that are earlier by more mean that the clock was set
 /// back, as at the end of summer time, or that an older log follows.
 const SET_BACK_LINES: u32 = 16;
@@ -36,6 +41,12 @@ pub(super) struct LogClock {
 }
 
 impl LogClock {
+    /// Whether a line of that time is to wait for others that agree with it.
+    /// Before the first line any is.
+    pub(super) const fn is_jump(&self, recorded: Timestamp) -> bool {
+        recorded.as_millis().saturating_add(self.offset) > self.now.saturating_add(JUMP_MS_MIN)
+    }
+
     /// The world's time for a line of that time; none if the line is to be left out.
     pub(super) fn at(&mut self, recorded: Timestamp) -> Option<Timestamp> {
         let shifted = recorded.as_millis().saturating_add(self.offset);
@@ -61,6 +72,11 @@ impl LogClock {
         self.now = now;
         Some(Timestamp::from_millis(self.now))
     }
+}
+
+/// Whether a line is so much earlier than one that waits that this one was wrong.
+pub(super) const fn is_back_from(recorded: Timestamp, waiting: Timestamp) -> bool {
+    recorded.as_millis().saturating_add(JUMP_MS_MIN) < waiting.as_millis()
 }
 
 #[cfg(test)]

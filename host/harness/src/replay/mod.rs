@@ -24,7 +24,7 @@ use crate::logs::{Entry, Format, Input, InputError, Parser, SAMPLE_LINES, What};
 use crate::plan::Plan;
 use crate::world::OpenError;
 use ahead::{BATCHES_AHEAD, Batch};
-use clock::{LATE_MS_MAX, LogClock};
+use clock::{JUMP_LINES, LATE_MS_MAX, LogClock, is_back_from};
 use tally::{Banned, Occurrence, Side, count};
 
 pub use report::{
@@ -64,6 +64,9 @@ pub struct Replay {
     against: Option<Side>,
     parser: Option<Parser>,
     clock: LogClock,
+    /// Events after a jump ahead, until there are enough to believe it.
+    held: Vec<Entry<'static>>,
+    far_ahead: u64,
     lines: LineCounts,
     events: EventCounts,
     span: Option<(Timestamp, Timestamp)>,
@@ -90,6 +93,8 @@ impl Replay {
             against,
             parser: format.map(Parser::new),
             clock: LogClock::default(),
+            held: Vec::new(),
+            far_ahead: 0,
             lines: LineCounts::default(),
             events: EventCounts::default(),
             span: None,
@@ -147,7 +152,8 @@ impl Replay {
                 }
                 self.batch(batch, &log);
             }
-            if let Some(last) = self.last.take() {
+            let held = self.held.last().map(|held| held.at);
+            if let Some(last) = held.filter(|_| began).or(self.last.take()) {
                 self.before = Some((Arc::clone(&log), last));
             }
             reading.join()
@@ -187,6 +193,32 @@ impl Replay {
                 events.failed_logins += 1;
             }
         }
+        self.timed(entry);
+    }
+
+    /// Judges an event when its time is believed.
+    fn timed(&mut self, entry: &Entry<'_>) {
+        let jump = self.clock.is_jump(entry.at);
+        // The log goes on where it was before those that wait, or nearer to it.
+        if !jump || self.held.first().is_some_and(|first| is_back_from(entry.at, first.at)) {
+            self.far_ahead += count(self.held.len());
+            self.held.clear();
+        }
+        if !jump {
+            return self.judge(entry);
+        }
+        self.held.push(entry.clone().into_owned());
+        if self.held.len() >= JUMP_LINES {
+            let mut held = std::mem::take(&mut self.held).into_iter();
+            if let Some(first) = held.next() {
+                self.judge(&first);
+            }
+            // From there another may be a jump of its own; there is one less each time.
+            held.for_each(|next| self.timed(&next));
+        }
+    }
+
+    fn judge(&mut self, entry: &Entry<'_>) {
         let Some(at) = self.clock.at(entry.at) else { return };
         self.last = Some(entry.at);
         let (first, last) = self.span.unwrap_or((entry.at, entry.at));
@@ -208,7 +240,9 @@ impl Replay {
 
     /// What came of it all.
     #[must_use]
-    pub fn finish(self) -> Report {
+    pub fn finish(mut self) -> Report {
+        // Nothing comes after them that speaks against them.
+        std::mem::take(&mut self.held).iter().for_each(|held| self.judge(held));
         let (outcome, banned) = self.base.finish();
         let against = self.against.map(|against| {
             let (outcome, others) = against.finish();
@@ -247,6 +281,7 @@ impl Replay {
             lines: self.lines,
             events: self.events,
             times_back: self.clock.back,
+            far_ahead: self.far_ahead,
             misplaced: self.misplaced,
             span: self.span,
             outcome,

@@ -18,6 +18,8 @@ pub struct Report {
     pub events: EventCounts,
     /// Lines whose times went back.
     pub times_back: TimesBack,
+    /// Events more than a day later than those before and after them, not judged.
+    pub far_ahead: u64,
     /// Logs that began before the one that was read before them ended.
     pub misplaced: Vec<Misplaced>,
     /// Times of the earliest and the latest event that was judged.

@@ -138,6 +138,40 @@ fn hits_hours_apart_are_not_one_moment_when_the_newer_log_comes_first() {
     assert_eq!(report.times_back, TimesBack { late: 0, left_out: 15, set_back: 1 });
 }
 
+fn on(day: u32, second: u32, ip: &str) -> String {
+    format!(
+        "2021/{:02}/{:02} 10:00:{second:02} info: client-listener: GET /x 404 1s ({ip})\n",
+        day / 28 + 1,
+        day % 28 + 1
+    )
+}
+
+#[test]
+fn a_line_from_the_far_future_is_left_out_and_ends_no_ban() {
+    let future = "2099/01/01 00:00:00 info: client-listener: GET /x 404 1s (203.0.113.9)\n".to_owned();
+    let [a, b, c] = [0, 1, 2].map(|second| on(0, second, "203.0.113.7"));
+    for (text, far_ahead) in
+        [([&*a, &b, &c, ""], 0), ([&a, &b, &future, &c], 1), ([&a, &future, &b, &c], 1), ([&future, &a, &b, &c], 1)]
+    {
+        let report = replayed(None, None, &text.concat());
+        assert_eq!((report.outcome.bans_ordered, report.outcome.refused.banned), (1, 1), "{text:?}");
+        assert_eq!((report.far_ahead, report.times_back), (far_ahead, TimesBack::default()), "{text:?}");
+        let span = report.span.map(|(first, last)| last.as_millis() - first.as_millis());
+        assert_eq!(span, Some(2000), "{text:?}");
+    }
+}
+
+#[test]
+fn quiet_days_are_no_jump_that_a_line_is_lost_for() {
+    let hits = |day: u32| [on(day, 0, "203.0.113.7"), on(day, 1, "203.0.113.7")].concat();
+    let report = replayed(None, None, &(0..20).map(|day| hits(day * 2)).collect::<String>());
+    assert_eq!((report.outcome.bans_ordered, report.far_ahead), (20, 0));
+    assert_eq!(report.times_back, TimesBack::default());
+    let sparse: String = (0..20).map(|day| on(day * 2, 0, "203.0.113.7")).collect();
+    let report = replayed(None, None, &format!("{sparse}{}", on(38, 1, "203.0.113.7")));
+    assert_eq!((report.outcome.bans_ordered, report.far_ahead), (1, 0), "the last two are near each other");
+}
+
 #[test]
 fn an_id_that_the_host_would_not_take_is_counted_and_not_judged() {
     let failed = |id: &str| {

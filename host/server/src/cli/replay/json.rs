@@ -31,6 +31,7 @@ pub(super) fn of(replayed: &Replayed, error: Option<&str>) -> Value {
             "ids_too_long": events.ids_too_long,
         },
         "times_back": { "late": back.late, "left_out": back.left_out, "set_back": back.set_back },
+        "far_ahead": report.far_ahead,
         "misplaced": report.misplaced.iter().map(|misplaced| json!({
             "log": &*misplaced.log,
             "begins": shown_time(misplaced.begins),

@@ -61,6 +61,7 @@ fn input(text: &mut String, replayed: &Replayed) {
         (events.ids_too_long, "events with a client auth id of more than 256 bytes, not judged"),
         (back.late, "lines up to a minute earlier than one before them, judged as of that one's time"),
         (back.left_out, "lines still earlier, not judged (the oldest log comes first)"),
+        (report.far_ahead, "lines more than a day later than those around them, not judged"),
         (back.set_back, "times the log's clock was set back; its time went on from there"),
     ];
     for (count, what) in rows.into_iter().filter(|(count, _)| *count > 0) {
