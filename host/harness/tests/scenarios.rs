@@ -248,7 +248,39 @@ fn totals() {
     // The first that came otherwise is the one that is shown.
     let report = run(&format!("{at_once}expect = {{ wait = \"2s\" }}"));
     assert_eq!(report.steps[0].event.as_ref().unwrap().n, 2, "{report}");
-    assert_eq!((report.steps[0].problems.len(), report.steps[0].problems_more, report.events()), (5, 94, 100));
+    assert_eq!((report.steps[0].problems.len(), report.steps[0].problems_more, report.events()), (2, 0, 100));
+    assert!(report.steps[0].problems[0].to_string().starts_with("events 2 to "), "{report}");
+}
+
+#[test]
+fn events_that_come_otherwise_are_told_once_and_hide_nothing_else() {
+    // The ban's end comes nearer, or it doesn't.
+    let wrong = "expect = \"pass\"; total = { bans = 7 }; kept.ban = {}";
+    for (every, events, more) in [
+        ("0s", &["event 2: ", "events 3 to 9: "][..], 0),
+        ("1s", &["event 2: ", "event 3: ", "event 4: ", "event 5: ", "event 6: "][..], 3),
+    ] {
+        let report = run(&format!("{BAN}\n{}", steps(&format!("F repeat = 9; every = \"{every}\"; {wrong}"))));
+        let step = &report.steps[0];
+        let problems: Vec<_> = step.problems.iter().map(ToString::to_string).collect();
+        let (of_events, rest) = problems.split_at(events.len());
+        assert!(of_events.iter().zip(events).all(|(problem, event)| problem.starts_with(event)), "{problems:#?}");
+        assert!(rest.len() == 2 && rest[0] == "total.bans: expected 7, came 1", "{problems:#?}");
+        assert!(rest[1].starts_with("kept.ban: expected something"), "{problems:#?}");
+        assert_eq!(step.problems_more, more, "{problems:#?}");
+    }
+    // A plugin that fails hides no events either.
+    let mut shelf = shelf();
+    let under_test = UnderTest::Plugin(guest(&shelf, "traps-always"));
+    let text = format!("[policy.ban]\n{}", steps("F repeat = 9; expect = \"pass\"; total = { checked = 1 }"));
+    let report = try_run(&under_test, &mut shelf, &text).unwrap();
+    let problems: Vec<_> = report.steps[0].problems.iter().map(ToString::to_string).collect();
+    assert!(problems.iter().any(|problem| problem.starts_with("events 1 to 9: expected a pass")), "{problems:#?}");
+    assert_eq!(problems.last().unwrap(), "total.checked: expected 1, came 9");
+    assert!(
+        problems.iter().any(|problem| problem.contains(" failed (at first)")) && problems.len() <= 12,
+        "{problems:#?}"
+    );
 }
 
 #[test]

@@ -50,15 +50,17 @@ pub struct StepReport {
     pub events: u64,
     /// What they came to, by sums.
     pub sums: Vec<(Sum, u64)>,
-    /// What came otherwise, at most [`PROBLEMS_MAX`].
+    /// What came otherwise; of events, and of plugins that failed, at most
+    /// [`PROBLEMS_MAX`] each.
     pub problems: Vec<Problem>,
-    /// How many more there were.
+    /// How many more of these two there were.
     pub problems_more: u64,
     /// The first event that came otherwise, else the last one.
     pub event: Option<Happened>,
 }
 
-/// Most problems of a step that are told one by one.
+/// Most events of a step that came otherwise, and most failures of plugins in
+/// it, that are told one by one; events in a row that came to the same are one.
 pub const PROBLEMS_MAX: usize = 5;
 
 impl StepReport {
@@ -99,6 +101,8 @@ pub enum Problem {
     Event {
         /// Which one of the step, from 1.
         n: u32,
+        /// The last of those after it that all came to the same; `n` if it is alone.
+        last: u32,
         /// What was expected.
         expected: Expect,
         /// What came.
@@ -110,6 +114,8 @@ pub enum Problem {
     Failed {
         /// Which event of the step, from 1; of attempts at the same instant, 1.
         n: u32,
+        /// The last of those after it at which it failed in the same way.
+        last: u32,
         /// The policy.
         policy: String,
         /// Where on the ladder of rule 21.

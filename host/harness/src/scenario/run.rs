@@ -4,6 +4,7 @@
 //! that the host doesn't see.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::discriminant;
 use std::time::Duration;
 
 use portcullis_domain::{Event, Keep, Outcome, Request as Requested, Subject, Timestamp};
@@ -176,11 +177,17 @@ impl<'r> Running<'r> {
         }
     }
 
+    /// Events can be very many and say little new: neither may they hide what
+    /// else came otherwise.
     fn problem(&mut self, problem: Problem) {
-        if self.problems.len() < PROBLEMS_MAX {
-            self.problems.push(problem);
-        } else {
+        if self.problems.iter_mut().any(|known| known.takes_in(&problem)) {
+            return;
+        }
+        let alike = |known: &&Problem| discriminant(*known) == discriminant(&problem);
+        if problem.last_event().is_some() && self.problems.iter().filter(alike).count() >= PROBLEMS_MAX {
             self.problems_more += 1;
+        } else {
+            self.problems.push(problem);
         }
     }
 
@@ -314,7 +321,7 @@ impl<'r> Running<'r> {
             && !expect.holds(reaction, reply)
         {
             let (expected, came) = (expect.clone(), reaction.clone());
-            self.problem(Problem::Event { n, expected, came, reply });
+            self.problem(Problem::Event { n, last: n, expected, came, reply });
         }
     }
 
@@ -325,7 +332,7 @@ impl<'r> Running<'r> {
             let Told::Failed { policy, rung, failure } = told else { continue };
             if !forgiven && !self.step.failing.contains(policy) {
                 let (policy, rung, failure) = (policy.clone(), *rung, failure.clone());
-                self.problem(Problem::Failed { n, policy, rung, failure });
+                self.problem(Problem::Failed { n, last: n, policy, rung, failure });
             }
             self.failed.insert(policy.clone());
         }
@@ -396,5 +403,46 @@ const fn status(outcome: Outcome) -> u16 {
     match outcome {
         Outcome::Failure => 401,
         Outcome::Success => 200,
+    }
+}
+
+impl Problem {
+    /// The last of the events that it is about, if it is about events.
+    const fn last_event(&self) -> Option<u32> {
+        match self {
+            Self::Event { last, .. } | Self::Failed { last, .. } => Some(*last),
+            Self::Sound { .. }
+            | Self::Sum { .. }
+            | Self::Kept { .. }
+            | Self::Ttl { .. }
+            | Self::Past { .. }
+            | Self::Broken { .. } => None,
+        }
+    }
+
+    /// Whether the next event came to the same in all that is told of it; then
+    /// it is part of this one.
+    fn takes_in(&mut self, next: &Self) -> bool {
+        match (self, next) {
+            (Self::Event { last, came, reply, .. }, Self::Event { n, came: next_came, reply: next_reply, .. })
+                if last.saturating_add(1) == *n && reply == next_reply && came.to_string() == next_came.to_string() =>
+            {
+                *last = *n;
+                true
+            }
+            // Attempts at the same instant are all the first.
+            (
+                Self::Failed { last, policy, rung, failure, .. },
+                Self::Failed { n, policy: next_policy, rung: next_rung, failure: next_failure, .. },
+            ) if (*last == *n || last.saturating_add(1) == *n)
+                && *policy == *next_policy
+                && *rung == *next_rung
+                && failure.to_string() == next_failure.to_string() =>
+            {
+                *last = *n;
+                true
+            }
+            _ => false,
+        }
     }
 }

@@ -79,7 +79,7 @@ impl StepReport {
         let mut lines = vec![format!("{}:{}: {}", escaped(file), self.step.line, self.title())];
         lines.extend(self.problems.iter().map(|problem| format!("  {problem}")));
         if self.problems_more > 0 {
-            lines.push(format!("  … and {} more", self.problems_more));
+            lines.push(format!("  … and {} more about events", self.problems_more));
         }
         if !self.sums.is_empty() {
             lines.push(format!("  came in all: {}", self.came()));
@@ -178,12 +178,13 @@ impl Display for Action {
 impl Display for Problem {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Event { n, expected, came, reply } => {
-                write!(f, "event {n}: expected {expected}, came {came}, answered {reply}")
+            Self::Event { n, last, expected, came, reply } => {
+                write!(f, "{}: expected {expected}, came {came}, answered {reply}", events(*n, *last))
             }
-            Self::Failed { n, policy, rung, failure } => {
+            Self::Failed { n, last, policy, rung, failure } => {
                 let (policy, failure) = (escaped(policy), escaped(&failure.to_string()));
-                write!(f, "event {n}: the plugin of policy {policy} failed ({}): {failure}", rung_name(*rung))
+                let (events, rung) = (events(*n, *last), rung_name(*rung));
+                write!(f, "{events}: the plugin of policy {policy} failed ({rung}): {failure}")
             }
             Self::Sound { policy } => {
                 write!(f, "failing: expected the plugin of policy {} to fail, it didn't", escaped(policy))
@@ -375,6 +376,11 @@ impl Display for Told {
             }
         }
     }
+}
+
+/// Those in a row that came to the same.
+fn events(n: u32, last: u32) -> String {
+    if n == last { format!("event {n}") } else { format!("events {n} to {last}") }
 }
 
 const fn rung_name(rung: Rung) -> &'static str {

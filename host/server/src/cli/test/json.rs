@@ -66,9 +66,9 @@ fn step(step: &StepReport) -> Value {
 }
 
 fn problem(problem: &Problem) -> Value {
-    let (kind, event, policy) = match problem {
-        Problem::Event { n, .. } => ("event", Some(*n), None),
-        Problem::Failed { n, policy, .. } => ("plugin-failed", Some(*n), Some(policy)),
+    let (kind, events, policy) = match problem {
+        Problem::Event { n, last, .. } => ("event", Some((n, last)), None),
+        Problem::Failed { n, last, policy, .. } => ("plugin-failed", Some((n, last)), Some(policy)),
         Problem::Sound { policy } => ("plugin-did-not-fail", None, Some(policy)),
         Problem::Sum { .. } => ("total", None, None),
         Problem::Kept { policy, .. } => ("kept", None, Some(policy)),
@@ -76,7 +76,8 @@ fn problem(problem: &Problem) -> Value {
         Problem::Past { .. } => ("past", None, None),
         Problem::Broken { .. } => ("broken", None, None),
     };
-    json!({ "kind": kind, "event": event, "policy": policy, "message": problem.to_string() })
+    let (event, event_last) = events.unzip();
+    json!({ "kind": kind, "event": event, "event_last": event_last, "policy": policy, "message": problem.to_string() })
 }
 
 fn happened(event: &Happened) -> Value {
