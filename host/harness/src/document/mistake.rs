@@ -196,17 +196,25 @@ pub fn shown(text: &str) -> String {
     format!("{short:?}")
 }
 
-/// Others' words on one line: what moves a cursor or begins a line is written
-/// as Rust writes it in a text, the rest stays.
+/// Whether a character can be shown on a terminal as it is: it moves no cursor,
+/// begins no line, and turns no text around to make it look like other text.
+#[must_use]
+pub fn is_harmless(c: char) -> bool {
+    // U+2028 and its like begin a line for some; direction marks hide what follows.
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !turns && !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// Others' words on one line: what does harm there is written as Rust writes
+/// it in a text, the rest stays.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
-        // U+2028 and its like begin a line for some; direction marks hide what follows.
-        if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
-            line.extend(c.escape_unicode());
-        } else {
+        if is_harmless(c) {
             line.push(c);
+        } else {
+            line.extend(c.escape_unicode());
         }
     }
     line

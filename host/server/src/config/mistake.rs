@@ -2,14 +2,15 @@
 
 use std::fmt;
 
-use portcullis_harness::document::mistake::{Cause, DocumentError, MISTAKES_SHOWN_MAX, Mistake, Place, more};
+use portcullis_harness::document::mistake::{
+    Cause, DocumentError, MISTAKES_SHOWN_MAX, Mistake, Place, is_harmless, more,
+};
 
-/// What can be shown on a terminal: a plugin's words can be anything, and
-/// neither move the cursor nor begin a line that looks like ours.
+/// What can be shown on a terminal: others' words can be anything, and neither
+/// move the cursor nor begin a line that looks like ours, nor turn one around.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    let harmless = |c: char| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}');
-    text.chars().map(|c| if harmless(c) { c } else { '\u{fffd}' }).collect()
+    text.chars().map(|c| if is_harmless(c) { c } else { '\u{fffd}' }).collect()
 }
 
 /// All that is wrong with one configuration.
