@@ -2,6 +2,7 @@
 //! several plugins in turns so that their ratios mean something.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -23,6 +24,10 @@ const STEP: Duration = Duration::from_millis(50);
 const START: Timestamp = Timestamp::from_millis(1_767_614_400_000);
 /// Instances that are made to time one.
 const INSTANTIATIONS: u32 = 50;
+/// Calls that are timed by themselves, of one plugin; 8 bytes each.
+const SAMPLES_MAX: u64 = 2_000_000;
+/// Calls whose states to keep are at hand at once.
+const BATCH: u32 = 10_000;
 /// Calls whose fuel is counted.
 const METERED_CALLS: u32 = 2000;
 
@@ -45,6 +50,19 @@ pub struct Effort {
     pub rounds: u32,
     /// Calls of a plugin in a round.
     pub calls: u32,
+}
+
+impl Effort {
+    /// One call in so many is timed by itself, so that the samples fit into memory.
+    fn every(self) -> u32 {
+        let calls = u64::from(self.rounds.max(1)) * u64::from(self.calls);
+        let mut every = u32::try_from(calls.div_ceil(SAMPLES_MAX)).unwrap_or(u32::MAX).max(1);
+        // The events repeat after 10, 100 and 1000: with a divisor in common only some of them would be sampled.
+        while every.is_multiple_of(2) || every.is_multiple_of(5) {
+            every += 1;
+        }
+        every
+    }
 }
 
 /// What a plugin costs.
@@ -94,8 +112,10 @@ pub struct BenchError {
 /// # Errors
 /// [`BenchError`] at the first failure of a plugin.
 pub fn run(contenders: &[Contender], effort: Effort, mut done: impl FnMut(u32)) -> Result<Vec<Cost>, BenchError> {
-    let mut runners = contenders.iter().map(Runner::new).collect::<Result<Vec<_>, _>>()?;
+    let mut runners =
+        contenders.iter().map(|contender| Runner::new(contender, effort)).collect::<Result<Vec<_>, _>>()?;
     for runner in &mut runners {
+        // Its first calls are slower: they count for nothing.
         runner.untimed(effort.calls.min(METERED_CALLS))?;
     }
     for round in 0..effort.rounds.max(1) {
@@ -103,9 +123,8 @@ pub fn run(contenders: &[Contender], effort: Effort, mut done: impl FnMut(u32)) 
         let first = round as usize % runners.len().max(1);
         runners.rotate_left(first);
         for runner in &mut runners {
-            let mean = runner.untimed(effort.calls)?;
+            let mean = runner.round(effort.calls)?;
             runner.means.push(mean);
-            runner.timed(effort.calls)?;
         }
         runners.rotate_right(first);
         done(round + 1);
@@ -122,28 +141,39 @@ struct Runner<'a> {
     traffic: Traffic,
     memory_bytes: usize,
     means: Vec<f64>,
+    /// One call in so many is timed by itself.
+    every: u32,
     samples: Vec<u64>,
 }
 
 impl<'a> Runner<'a> {
-    fn new(contender: &'a Contender) -> Result<Self, BenchError> {
+    fn new(contender: &'a Contender, effort: Effort) -> Result<Self, BenchError> {
         let probe = contender.plugin.probe().map_err(|failure| contender.error(failure))?;
         let memory_bytes = probe.memory_bytes();
         let traffic = Traffic::new(contender.plugin.kind());
-        Ok(Self { contender, probe, traffic, memory_bytes, means: Vec::new(), samples: Vec::new() })
+        let every = effort.every();
+        Ok(Self { contender, probe, traffic, memory_bytes, means: Vec::new(), every, samples: Vec::new() })
     }
 
-    /// Nanoseconds of a call on average. What is done beside it (making the
-    /// event, keeping its state) is measured alone and taken off.
-    fn untimed(&mut self, calls: u32) -> Result<f64, BenchError> {
-        let beside = {
-            let mut traffic = self.traffic.clone();
-            let began = Instant::now();
-            for _ in 0..calls {
-                traffic.next(|_, _| Ok::<_, Failure>(None)).map_err(|failure| self.contender.error(failure))?;
-            }
-            began.elapsed()
-        };
+    /// So many calls twice, over the same events: each timed by itself, and none.
+    /// Nanoseconds of a call on average, of those that weren't.
+    fn round(&mut self, calls: u32) -> Result<f64, BenchError> {
+        let (mut judged, mut beside) = (Duration::ZERO, Duration::ZERO);
+        let mut left = calls;
+        while left > 0 {
+            let batch = left.min(BATCH);
+            left -= batch;
+            let keeps = self.timed(batch)?;
+            // What is done beside the calls (making the event, finding and keeping the
+            // state) is measured alone, to be taken off.
+            beside += self.traffic.clone().replay(keeps);
+            judged += self.untimed(batch)?;
+        }
+        Ok(per(judged.saturating_sub(beside), calls))
+    }
+
+    /// The next events judged, and how long that took with all that is done beside it.
+    fn untimed(&mut self, calls: u32) -> Result<Duration, BenchError> {
         let began = Instant::now();
         for _ in 0..calls {
             let probe = &mut self.probe;
@@ -151,21 +181,28 @@ impl<'a> Runner<'a> {
                 .next(|dated, state| Ok(probe.judge(dated, state)?.map(|(_, keep)| keep)))
                 .map_err(|failure| self.contender.error(failure))?;
         }
-        Ok(per(began.elapsed().saturating_sub(beside), calls))
+        Ok(began.elapsed())
     }
 
-    fn timed(&mut self, calls: u32) -> Result<(), BenchError> {
+    /// Takes samples of the next events, which are still the next ones then; what
+    /// the plugin wants to be kept.
+    fn timed(&mut self, calls: u32) -> Result<Vec<Option<Keep>>, BenchError> {
+        let mut traffic = self.traffic.clone();
+        let mut keeps = Vec::with_capacity(calls as usize);
         for _ in 0..calls {
+            let sampled = traffic.nth.is_multiple_of(self.every);
             let (probe, samples) = (&mut self.probe, &mut self.samples);
             let judge = |dated: &Dated<'_>, state: Option<&[u8]>| {
-                let began = Instant::now();
+                let began = sampled.then(Instant::now);
                 let answer = probe.judge(dated, state)?;
-                samples.push(u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX));
-                Ok(answer.map(|(_, keep)| keep))
+                samples.extend(began.map(|began| u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)));
+                let keep = answer.map(|(_, keep)| keep);
+                keeps.push(keep.clone());
+                Ok(keep)
             };
-            self.traffic.next(judge).map_err(|failure| self.contender.error(failure))?;
+            traffic.next(judge).map_err(|failure| self.contender.error(failure))?;
         }
-        Ok(())
+        Ok(keeps)
     }
 
     fn cost(mut self, base: &[f64], overhead: f64) -> Result<Cost, BenchError> {
@@ -274,6 +311,15 @@ impl Traffic {
         }
         Ok(())
     }
+
+    /// Time to do all but the calls once more, with what they wanted to be kept.
+    fn replay(&mut self, keeps: Vec<Option<Keep>>) -> Duration {
+        let began = Instant::now();
+        for keep in keeps {
+            let Ok(()) = self.next(|_, _| Ok::<_, Infallible>(keep));
+        }
+        began.elapsed()
+    }
 }
 
 /// What reading the clock twice costs, in nanoseconds: in the middle of many.
@@ -307,4 +353,43 @@ fn at_quantile(sorted: &[u64], part: f64) -> f64 {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a broken test stops")]
+mod tests {
+    use portcullis_runtime::{Limits, RuntimeConfig, Settings};
+
+    use super::*;
+    use crate::Shelf;
+
+    #[test]
+    fn keeping_a_state_is_no_part_of_a_calls_cost() {
+        let (mut shelf, _) = Shelf::new(&RuntimeConfig::default()).unwrap();
+        let plugin = shelf.bundle(Kind::Ban).unwrap();
+        let plugin = Arc::new(plugin.configure(Kind::Ban, &Settings::new(), &Limits::default()).unwrap());
+        let contender = Contender { name: "ban".to_owned(), plugin: Arc::clone(&plugin), metered: plugin };
+        let mut runner = Runner::new(&contender, Effort { rounds: 1, calls: 3000 }).unwrap();
+        let mut beside = runner.traffic.clone();
+        let keeps = runner.timed(3000).unwrap();
+        assert!(runner.traffic.kept.is_empty(), "the same events are judged again");
+        assert_eq!((keeps.len(), runner.samples.len()), (3000, 3000));
+        beside.replay(keeps);
+        runner.untimed(3000).unwrap();
+        assert!(!beside.kept.is_empty());
+        assert_eq!((beside.kept, beside.now), (runner.traffic.kept, runner.traffic.now));
+    }
+
+    #[test]
+    fn samples_are_bounded_and_of_all_events() {
+        for (rounds, calls) in [(0, 0), (1, 100), (9, 20_000), (1, 2_000_000), (3, 1_000_000), (1000, 10_000_000)] {
+            let every = Effort { rounds, calls }.every();
+            assert!(u64::from(rounds) * u64::from(calls) / u64::from(every) <= SAMPLES_MAX, "{rounds} {calls} {every}");
+            let mut sampled: Vec<_> = (1..=SOURCES).map(|n| (n * every) % SOURCES).collect();
+            sampled.sort_unstable();
+            sampled.dedup();
+            assert_eq!(sampled.len(), SOURCES as usize, "{every}");
+        }
+        assert_eq!(Effort { rounds: 9, calls: 20_000 }.every(), 1);
+    }
 }
