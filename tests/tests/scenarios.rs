@@ -98,6 +98,10 @@ fn results_for_machines() {
     let mistake = json["scenarios"][2]["mistakes"][0].as_str().unwrap();
     assert_eq!(mistake, "./c.toml:3: step.atempt: there is no such key (did you mean step.attempt?)");
 
+    let ran = test(folder.path(), &["bundle:ban", "."]);
+    assert!(ran.stdout.contains(&format!("\nUNREADABLE  ./c.toml\n        {mistake}\n")), "{ran:?}");
+    assert_eq!(ran.stderr, format!("portcullis: {mistake}\n"));
+
     let ran = test(folder.path(), &["bundle:ban", "--format", "junit", "--output", "report.xml", "."]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
     assert_eq!(ran.stderr, format!("portcullis: {mistake}\n"));

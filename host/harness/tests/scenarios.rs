@@ -398,13 +398,31 @@ fn what_a_report_tells() {
     assert_eq!(
         report.to_string(),
         "x ... FAILED\n  \
-           a.toml:4: step 1, at 1h 30m: a login of \"abc\" from 203.0.113.7 fails, 2 times, one every 1h 30m (twice\\u{a}over)\n    \
+           a.toml:4: step 1, at 0s: a login of \"abc\" from 203.0.113.7 fails, 2 times, one every 1h 30m (twice\\u{a}over)\n    \
              event 2: expected a pass, came a ban of 203.0.113.7/32 for 1h by ban because \"max-failed-login\", \"Maximum of 2 login attempts reached.\", answered 401\n    \
              came in all: checked 2, passed 1, bans 1\n    \
-             event 2, at 1h 30m: a ban of 203.0.113.7/32 for 1h by ban because \"max-failed-login\", \"Maximum of 2 login attempts reached.\", answered 401\n      \
+             event 2, at 1h 30m:\n      \
                policy ban judged source 203.0.113.7/32: ban 1h because \"max-failed-login\", \"Maximum of 2 login attempts reached.\"\n        \
                  kept before: 01 00 00 00 |....|\n        \
                  kept after:  nothing (forgotten)"
+    );
+}
+
+#[test]
+fn what_a_problem_tells_of_the_event_is_not_told_again() {
+    let mut shelf = shelf();
+    let under_test = UnderTest::Plugin(guest(&shelf, "traps-always"));
+    let said = |shelf: &mut Shelf, step: &str| {
+        try_run(&under_test, shelf, &format!("[policy.ban]\n{}", steps(step))).unwrap().to_string()
+    };
+    let both = said(&mut shelf, "F after = \"3s\"; expect = \"pass\"");
+    assert_eq!((both.matches("a denial").count(), both.matches("failed (").count()), (1, 2), "{both}");
+    assert!(both.contains(": step 1, at 3s: ") && both.contains("\n    event 1, at 3s:\n"), "{both}");
+    // What no problem tells is.
+    let failing = said(&mut shelf, "F failing = \"ban\"; total = { denied = 0 }");
+    assert!(
+        failing.contains("event 1, at 0s: a denial, answered 503") && failing.contains("failed (at first)"),
+        "{failing}"
     );
 }
 
@@ -726,6 +744,9 @@ fn a_trial_that_makes_no_sense_says_so() {
     let error = error.to_string();
     assert!(error.contains("step.expect: there is no attempt or request in this step"), "{error}");
     assert!(error.contains("step.attempt.from: found \"here\", expected an address"), "{error}");
+    let nothing = Trial::new("x").attempt(Attempt::failure("abc", "::1")).expect(Expected::Orders(Vec::new()));
+    let error = nothing.run().unwrap_err().to_string();
+    assert!(error.contains("step.expect: no order at all is expected"), "{error}");
     let error = Trial::new("x").policy(wrong).run().unwrap_err().to_string();
     assert!(error.contains("policy.ban.settings.max: there is no such key"), "{error}");
 }

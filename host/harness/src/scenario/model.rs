@@ -573,6 +573,11 @@ impl Step {
                 );
             }
         }
+        if let Some(Expect { what: Expected::Orders(orders), .. }) = &self.expect
+            && orders.is_empty()
+        {
+            conflict("step.expect", "no order at all is expected; where none may come, say \"pass\"");
+        }
         if let (Times::Parallel { .. }, Action::Request(_)) = (self.times, &self.action) {
             conflict("step.parallel", "only attempts queue for their turn; say repeat for requests");
         }

@@ -44,7 +44,7 @@ pub struct StepReport {
     pub number: usize,
     /// As it was said.
     pub step: Step,
-    /// When it was over, since the start.
+    /// When it began, since the start: once the time before it had passed.
     pub at: Duration,
     /// Events that happened.
     pub events: u64,

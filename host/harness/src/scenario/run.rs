@@ -151,6 +151,7 @@ impl<'r> Running<'r> {
 
     fn run(mut self, swap: Option<&Vec<PolicyPlan>>) -> StepReport {
         self.pass_time();
+        let at = self.run.since_start();
         match (&self.step.action, self.step.times) {
             (Action::Nothing, _) => {}
             (Action::Restart(keeps), _) => self.restart(*keeps),
@@ -164,11 +165,11 @@ impl<'r> Running<'r> {
             }
         }
         self.look();
-        let Self { run, index, step, tally, events, problems, problems_more, event, .. } = self;
+        let Self { index, step, tally, events, problems, problems_more, event, .. } = self;
         StepReport {
             number: index + 1,
             step: step.clone(),
-            at: run.since_start(),
+            at,
             events,
             sums: tally.list(),
             problems,

@@ -84,7 +84,8 @@ impl StepReport {
         if !self.sums.is_empty() {
             lines.push(format!("  came in all: {}", self.came()));
         }
-        lines.extend(self.event.iter().flat_map(Happened::details).map(|line| format!("  {line}")));
+        let details = self.event.iter().flat_map(|event| event.told_after(&self.problems));
+        lines.extend(details.map(|line| format!("  {line}")));
         lines
     }
 }
@@ -93,8 +94,16 @@ impl Happened {
     /// The event with every call of a policy, line by line.
     #[must_use]
     pub fn details(&self) -> Vec<String> {
-        let at = duration(self.at);
-        let mut lines = vec![format!("event {}, at {at}: {}, answered {}", self.n, self.reaction, self.reply)];
+        self.told_after(&[])
+    }
+
+    /// The same below these problems, which have told a part of it.
+    fn told_after(&self, problems: &[Problem]) -> Vec<String> {
+        let about = |n: u32, last: u32| (n..=last).contains(&self.n);
+        let known =
+            problems.iter().any(|problem| matches!(problem, Problem::Event { n, last, .. } if about(*n, *last)));
+        let came = if known { String::new() } else { format!(" {}, answered {}", self.reaction, self.reply) };
+        let mut lines = vec![format!("event {}, at {}:{came}", self.n, duration(self.at))];
         for call in &self.calls {
             lines.push(format!(
                 "  policy {} judged {}: {}",
@@ -108,7 +117,10 @@ impl Happened {
         if self.calls_more > 0 {
             lines.push(format!("  … and {} calls more", self.calls_more));
         }
-        lines.extend(self.told.iter().map(|told| format!("  {told}")));
+        let failures =
+            problems.iter().any(|problem| matches!(problem, Problem::Failed { n, last, .. } if about(*n, *last)));
+        let told = self.told.iter().filter(|told| !(failures && matches!(told, Told::Failed { .. })));
+        lines.extend(told.map(|told| format!("  {told}")));
         lines
     }
 }

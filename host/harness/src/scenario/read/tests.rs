@@ -203,6 +203,10 @@ fn a_mistake_in_a_step_too() {
         (attempt("expect = { spared = false }\n"), "a.toml:4: step.expect.spared: found false, expected true"),
         (attempt("expect = {}\n"), "a.toml:4: step.expect: missing; expected wait, ban, spared, refused or reply"),
         (
+            attempt("expect = []\n"),
+            "a.toml:4: step.expect: no order at all is expected; where none may come, say \"pass\"",
+        ),
+        (
             attempt("expect = [{ refused = 423 }, 1, { wait = \"1s\", reply = 401 }, { ban = \"1s\", reply = 403 }]\n"),
             "a.toml:4: step.expect: in a list every table is an order: wait, ban or spared\n\
           a.toml:4: step.expect: found 1, expected a table such as { wait = \"2s\" }\n\

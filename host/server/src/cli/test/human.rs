@@ -15,7 +15,10 @@ pub(super) fn text(tested: &[Tested], summary: &Summary, verbose: bool) -> Strin
     for one in tested {
         let millis = one.took.as_secs_f64() * 1e3;
         match &one.outcome {
-            Outcome::Unreadable(_) => line(&format!("UNREADABLE  {}", one.file)),
+            Outcome::Unreadable(why) => {
+                line(&format!("UNREADABLE  {}", one.file));
+                why.lines().for_each(|why| line(&format!("        {why}")));
+            }
             Outcome::Ran(report) => {
                 let verdict = if report.passed() { "ok    " } else { "FAILED" };
                 line(&format!("{verdict}  {} ({}, {millis:.1} ms)", one.name(), one.file));
