@@ -335,6 +335,10 @@ fn long_lines_broken_text_and_nuls_end_in_counts() {
     assert_eq!(*lines, wanted);
     assert_eq!(sources(&report["outcome"]["bans"]), ["203.0.113.7"]);
     assert_eq!(report["unknown"][0]["line"], 2);
+    text.extend(format!("\n{}", at(3, "client#1: Open x (198.51.100.1)")).bytes());
+    let shown = replay(&["--missed"], &folder.file("log", &text)).stdout;
+    assert!(shown.contains("\nLines of no known kind: 3 of 4 missed\n"), "{shown}");
+    assert!(shown.contains("Refused: 0 events of banned sources (0 of clients that were logged in), 0 of"), "{shown}");
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -58,7 +58,8 @@ pub(super) struct ReplayArgs {
     /// Rows of each table, 0 for all; 50 unless given, for JSON all
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Show lines that are of no known kind, too
+    /// Show the missed lines that are of no known kind, too long ones included; not those that are of a known kind
+    /// and no offence
     #[arg(long)]
     missed: bool,
     /// Print JSON for machines

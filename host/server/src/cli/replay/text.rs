@@ -85,8 +85,8 @@ fn outcome(text: &mut String, outcome: &Outcome) {
     line(
         text,
         format_args!(
-            "\nRefused: {} events of banned sources ({} successful logins), {} of clients made to wait ({} successful \
-             logins)",
+            "\nRefused: {} events of banned sources ({} of clients that were logged in), {} of clients made to wait ({} of \
+             clients that were logged in)",
             refused.banned, refused.banned_successes, refused.waiting, refused.waiting_successes
         ),
     );
@@ -186,7 +186,8 @@ fn unknown(text: &mut String, report: &Report) {
     if report.unknown.is_empty() {
         return;
     }
-    line(text, format_args!("\nLines of no known kind:"));
+    let lines = &report.lines;
+    line(text, format_args!("\nLines of no known kind: {} of {} missed", lines.unknown, lines.missed));
     for unknown in &report.unknown {
         let words = if unknown.text.is_empty() { "(too long)".to_owned() } else { shown_bytes(&unknown.text) };
         line(text, format_args!("  {}:{}: {words}", printable(&unknown.log), unknown.number));
