@@ -205,3 +205,31 @@ fn a_plugin_that_never_ran_has_passed_nothing() {
         assert!(ran.code == Some(0) && !ran.stdout.contains("under test"), "{ran:?}");
     }
 }
+
+#[test]
+fn a_file_that_is_filtered_out_is_not_in_the_way_and_none_counts_twice() {
+    let folder = folder(&[("a.toml", PASSES), ("broken.toml", UNREADABLE), ("sub/other.toml", "name = \"zebra\"\n[[")]);
+    let ran = test(folder.path(), &["bundle:ban", "--filter", "failure passes", "."]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    // What is asked for and can't be read is told, by its file's name or by its own.
+    for filter in ["broken", "zebra"] {
+        let ran = test(folder.path(), &["bundle:ban", "--filter", filter, "."]);
+        assert!(ran.code == Some(2) && ran.stdout.contains("UNREADABLE  ./"), "{ran:?}");
+        assert!(ran.stdout.contains(" 0 passed, 0 failed, 1 unreadable"), "{ran:?}");
+    }
+    std::os::unix::fs::symlink("a.toml", folder.path().join("link.toml")).unwrap();
+    let ran = test(folder.path(), &["bundle:ban", "a.toml", "./a.toml", "sub/../a.toml", "link.toml"]);
+    assert!(ran.code == Some(0) && ran.stdout.contains("ok: 1 passed, 0 failed; 1 steps"), "{ran:?}");
+}
+
+#[test]
+fn only_files_are_taken_from_a_folder() {
+    let folder = folder(&[("a.toml", PASSES)]);
+    let made = run(Command::new("mkfifo").arg(folder.path().join("pipe.toml")));
+    assert_eq!(made.code, Some(0), "{made:?}");
+    // Whoever opened it would wait for ever.
+    let mut limited = Command::new("timeout");
+    limited.current_dir(folder.path()).arg("60").arg(portcullis()).args(["test", "bundle:ban", "."]);
+    let ran = run(&mut limited);
+    assert!(ran.code == Some(0) && ran.stdout.contains("ok: 1 passed"), "{ran:?}");
+}

@@ -4,15 +4,16 @@ mod human;
 mod json;
 mod junit;
 
-use std::fs;
-use std::io::{self, Write as _};
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use portcullis_harness::Shelf;
 use portcullis_harness::runtime::Plugin;
-use portcullis_harness::scenario::{Report, Scenario, UnderTest};
+use portcullis_harness::scenario::{Report, SCENARIO_BYTES_MAX, Scenario, UnderTest};
 
 use super::{Failed, harness};
 
@@ -208,16 +209,24 @@ fn files(args: &TestArgs, named: &[PathBuf]) -> Result<Vec<PathBuf>, Failed> {
         named
     };
     let mut files = Vec::new();
+    // A file counts once, by whatever names it is reached.
+    let mut known = HashSet::new();
     for path in named {
         let wrong = |error: io::Error| Failed::Usage(format!("{}: {error}", path.display()));
+        let mut found = Vec::new();
         if fs::metadata(path).map_err(wrong)?.is_dir() {
-            let before = files.len();
-            walk(path, 0, &mut files).map_err(wrong)?;
-            if files.len() == before {
+            walk(path, 0, &mut found).map_err(wrong)?;
+            if found.is_empty() {
                 return Err(Failed::Usage(format!("{}: there is no .toml file below it", path.display())));
             }
         } else {
-            files.push(path.clone());
+            found.push(path.clone());
+        }
+        for file in found {
+            // A pipe that is named has no other name.
+            if known.insert(fs::canonicalize(&file).unwrap_or_else(|_| file.clone())) {
+                files.push(file);
+            }
         }
     }
     Ok(files)
@@ -247,14 +256,15 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> io::Result<()>
             if depth < DEPTH_MAX {
                 walk(&path, depth + 1, files)?;
             }
-        } else if path.extension().is_some_and(|extension| extension == "toml") {
+        // Reading anything but a file might never end.
+        } else if path.extension().is_some_and(|extension| extension == "toml") && path.is_file() {
             files.push(path);
         }
     }
     Ok(())
 }
 
-/// `None` if the filter leaves it out. What can't be read has no name to leave it out by.
+/// `None` if the filter leaves it out.
 fn test_one(path: &Path, under_test: &UnderTest, shelf: &mut Shelf, filter: Option<&str>) -> Option<Tested> {
     let file = path.display().to_string();
     let unreadable = |why: String| {
@@ -263,6 +273,7 @@ fn test_one(path: &Path, under_test: &UnderTest, shelf: &mut Shelf, filter: Opti
     };
     let scenario = match Scenario::load(path) {
         Ok(scenario) => scenario,
+        Err(_) if filter.is_some_and(|text| !file.contains(text) && !names(path, text)) => return None,
         Err(error) => return unreadable(error.to_string()),
     };
     if filter.is_some_and(|text| !scenario.name.contains(text) && !file.contains(text)) {
@@ -278,6 +289,15 @@ fn test_one(path: &Path, under_test: &UnderTest, shelf: &mut Shelf, filter: Opti
         Ok(report) => Some(Tested { file, outcome: Outcome::Ran(report), took: begin.elapsed(), without_plugin }),
         Err(error) => unreadable(format!("{file}: {error}")),
     }
+}
+
+/// Whether a file that can't be read as a scenario seems to have `text` in its name.
+fn names(path: &Path, text: &str) -> bool {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(SCENARIO_BYTES_MAX).read_to_end(&mut bytes));
+    let said = String::from_utf8_lossy(&bytes);
+    let mut lines = said.lines().map(str::trim_start);
+    read.is_ok() && lines.any(|line| line.starts_with("name") && line.contains(text))
 }
 
 fn write(text: &str, output: Option<&Path>) -> Result<(), Failed> {
