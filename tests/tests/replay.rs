@@ -600,6 +600,17 @@ fn logs_that_come_newest_first_are_warned_about() {
 }
 
 #[test]
+fn there_may_be_more_logs_than_files_may_be_open() {
+    let folder = Folder::new();
+    let logs = (0..100).map(|n| folder.file(&n.to_string(), not_found(n, "203.0.113.7"))).collect::<Vec<_>>();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 64; exec \"$0\" replay \"$@\""]).arg(portcullis()).args(logs);
+    let ran = run(&mut shell);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(counts(&ran), "Lines: 100 lines, 0 ignored, 100 matched, 0 missed");
+}
+
+#[test]
 fn a_reader_who_has_seen_enough_is_no_error() {
     let folder = Folder::new();
     let log = folder.file("log", "nonsense that fits nothing\n".repeat(20_000));

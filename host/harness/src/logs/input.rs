@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{self, BufReader, Cursor, ErrorKind, Read};
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use memchr::memchr;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -17,6 +17,13 @@ const BUFFER_BYTES: usize = 256 << 10;
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+/// Compressions that aren't read, with the program that does.
+const FOREIGN: [(&[u8], &str, &str); 2] = [(b"\xfd7zXZ\0", "xz", "xzcat"), (b"BZh", "bzip2", "bzcat")];
+/// What stands behind the first four bytes of a bzip2 log, so that a text that
+/// begins with BZh isn't taken for one: a block, or the end.
+const BZIP2_BLOCKS: [&[u8]; 2] = [&[0x31, 0x41, 0x59, 0x26, 0x53, 0x59], &[0x17, 0x72, 0x45, 0x38, 0x50, 0x90]];
+/// Bytes at the beginning that tell how a log is compressed.
+const MAGIC_BYTES: usize = 10;
 
 /// One log: a name for messages, and its bytes without compression.
 pub struct Input {
@@ -34,6 +41,16 @@ pub enum InputError {
         name: String,
         /// Whole lines of it that were read.
         lines: u64,
+    },
+    /// It is compressed in a way that isn't read.
+    #[error("{name}: {compression} isn't read; use `{program} FILE | portcullis replay -`")]
+    Foreign {
+        /// The log.
+        name: String,
+        /// How it is compressed.
+        compression: &'static str,
+        /// What reads it.
+        program: &'static str,
     },
     /// Anything else that can happen to one who reads.
     #[error("{name}: {error} (after line {lines})")]
@@ -65,15 +82,19 @@ impl Input {
     /// zstd's do.
     ///
     /// # Errors
-    /// [`InputError`] if not even the first bytes can be read.
+    /// [`InputError`] if not even the first bytes can be read, or they are those
+    /// of a compression that isn't.
     pub fn new(name: &str, mut reader: impl Read + Send + 'static) -> Result<Self, InputError> {
-        let mut first = Vec::with_capacity(ZSTD.len());
-        let read = reader.by_ref().take(ZSTD.len() as u64).read_to_end(&mut first);
+        let mut first = Vec::with_capacity(MAGIC_BYTES);
+        let read = reader.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut first);
         read.map_err(|error| InputError::new(name, 0, error))?;
-        let (gzip, zstd) = (first.starts_with(GZIP), first == ZSTD);
+        if let Some((compression, program)) = foreign(&first) {
+            return Err(InputError::Foreign { name: name.to_owned(), compression, program });
+        }
+        let (gzip, zstd) = (first.starts_with(GZIP), first.starts_with(ZSTD));
         let whole = Cursor::new(first).chain(reader);
         let reader: Box<dyn Read + Send> = if gzip {
-            Box::new(MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, whole)))
+            Box::new(Gzip::new(BufReader::with_capacity(BUFFER_BYTES, whole)))
         } else if zstd {
             Box::new(Zstd::new(BufReader::with_capacity(BUFFER_BYTES, whole)))
         } else {
@@ -93,6 +114,14 @@ impl Input {
     pub fn into_lines(self) -> Lines<Box<dyn Read + Send>> {
         Lines::new(self.reader)
     }
+}
+
+/// A compression that isn't read, by the first bytes of a log.
+fn foreign(first: &[u8]) -> Option<(&'static str, &'static str)> {
+    let (_, compression, program) = FOREIGN.into_iter().find(|(magic, _, _)| first.starts_with(magic))?;
+    let block = first.get(4..);
+    (compression != "bzip2" || BZIP2_BLOCKS.into_iter().any(|known| block == Some(known)))
+        .then_some((compression, program))
 }
 
 impl std::fmt::Debug for Input {
@@ -235,6 +264,74 @@ impl<R: Read> Lines<R> {
 impl<R> std::fmt::Debug for Lines<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lines").field("filled", &self.filled).field("at_end", &self.at_end).finish_non_exhaustive()
+    }
+}
+
+/// A gzip stream of one member after the other, and of zeros behind the last:
+/// tapes and some programs fill up with these, and zcat reads it, too.
+struct Gzip<R> {
+    at: Member<R>,
+}
+
+/// Where in such a stream a reader is.
+enum Member<R> {
+    /// Before a member, or at the end.
+    Between(R),
+    Within(GzDecoder<R>),
+    /// Something went wrong: there is nothing more to read.
+    Failed,
+}
+
+impl<R: io::BufRead> Gzip<R> {
+    const fn new(reader: R) -> Self {
+        Self { at: Member::Between(reader) }
+    }
+}
+
+impl<R: io::BufRead> Read for Gzip<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match std::mem::replace(&mut self.at, Member::Failed) {
+                Member::Between(mut reader) => match reader.fill_buf()?.first() {
+                    None => {
+                        self.at = Member::Between(reader);
+                        return Ok(0);
+                    }
+                    Some(0) => {
+                        only_zeros(&mut reader)?;
+                        self.at = Member::Between(reader);
+                        return Ok(0);
+                    }
+                    Some(_) => self.at = Member::Within(GzDecoder::new(reader)),
+                },
+                Member::Within(mut decoder) => match decoder.read(into) {
+                    Ok(0) => self.at = Member::Between(decoder.into_inner()),
+                    read => {
+                        self.at = Member::Within(decoder);
+                        return read;
+                    }
+                },
+                Member::Failed => return Ok(0),
+            }
+        }
+    }
+}
+
+/// Reads to the end.
+fn only_zeros(reader: &mut impl io::BufRead) -> io::Result<()> {
+    loop {
+        let bytes = reader.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if bytes.iter().any(|&byte| byte != 0) {
+            return Err(io::Error::new(ErrorKind::InvalidData, "broken gzip data: something stands behind the end"));
+        }
+        let read = bytes.len();
+        reader.consume(read);
     }
 }
 

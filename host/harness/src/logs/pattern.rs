@@ -4,6 +4,7 @@ use portcullis_domain::{Outcome, Timestamp};
 use regex::bytes::{Captures, Regex, RegexBuilder};
 
 use super::field::{address, status, without_query};
+use super::time::plausible;
 use super::{Answered, Entry, Parsed, Text, What};
 
 /// Most memory that a compiled expression may take, in bytes.
@@ -160,7 +161,7 @@ fn read_time(text: &[u8], format: Option<&str>) -> Option<Timestamp> {
             None => text.parse::<jiff::Timestamp>().ok()?.as_millisecond(),
         },
     };
-    u64::try_from(millis).ok().map(Timestamp::from_millis)
+    u64::try_from(millis).ok().and_then(plausible)
 }
 
 /// Seconds since the epoch, at most 12 digits of them, with decimals or without.

@@ -76,11 +76,25 @@ pub(super) fn parse_json<'l>(dates: &mut DateCache, line: &'l [u8]) -> Parsed<'l
             if !(100..1000).contains(&status) {
                 return Parsed::Unknown;
             }
-            let answered = Answered::new(Text::of(method), Text::of(path), status);
+            let answered = Answered::new(Text::of(method), Text::of(queryless(path)), status);
             let what = What::Request(answered);
             Parsed::Entry(Entry { at, from, client, what, offence: status == 404 })
         }
         ("failed-login" | "access", None) => Parsed::Unknown,
         _ => Parsed::Other,
+    }
+}
+
+/// A path up to its query.
+fn queryless(path: Cow<'_, str>) -> Cow<'_, str> {
+    match path.find('?') {
+        None => path,
+        Some(query) => match path {
+            Cow::Borrowed(path) => Cow::Borrowed(&path[..query]),
+            Cow::Owned(mut path) => {
+                path.truncate(query);
+                Cow::Owned(path)
+            }
+        },
     }
 }

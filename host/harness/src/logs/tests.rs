@@ -181,7 +181,7 @@ fn our_own_lines() {
         &Format::PortcullisJson,
         &[
             (
-                r#"{"time":"2026-11-22T12:00:00.123Z","level":"info","kind":"access","method":"GET","path":"/a\"b","status":404,"duration_us":12,"bytes":3,"client_id":"ä","source":"203.0.113.7"}"#,
+                r#"{"time":"2026-11-22T12:00:00.123Z","level":"info","kind":"access","method":"GET","path":"/a\"b?c","status":404,"duration_us":12,"bytes":3,"client_id":"ä","source":"203.0.113.7"}"#,
                 "2026-11-22T12:00:00.123Z 203.0.113.7 ä request GET /a\"b 404 !",
             ),
             (
@@ -227,6 +227,7 @@ fn lines_by_a_regular_expression() {
             ("2021-04-16T12:22:26+02:00 host sshd[1]: Accepted password for x from y port 22 ssh2", "Unknown"),
             ("16 Apr host sshd[1]: Failed password for x from 203.0.113.7 port 22 ssh2", "Unknown"),
             ("1618568546 host sshd[1]: Failed password for x from 203.0.113.7 port 22 ssh2 x", "Unknown"),
+            ("253402300800 host sshd[1]: Failed password for x from 203.0.113.7 port 22 ssh2", "Unknown"),
             ("x 1618568546 host sshd[1]: Failed password for x from 203.0.113.7 port 22 ssh2", "Unknown"),
         ],
     );
@@ -311,12 +312,29 @@ fn compressed_logs_are_those_that_went_in() {
     for (name, bytes) in [
         ("gzip", gzip(text.as_bytes())),
         ("two members", [gzip(first.as_bytes()), gzip(second.as_bytes())].concat()),
+        ("padded", [gzip(text.as_bytes()), vec![0; 600_000]].concat()),
         ("zstd", zstd(text.as_bytes())),
         ("frames", [zstd(first.as_bytes()), skippable, zstd(b""), zstd(second.as_bytes())].concat()),
     ] {
         let (found, error) = lines(Input::new(name, Cursor::new(bytes)).unwrap());
         assert!(error.is_none(), "{name}: {error:?}");
         assert!(found == whole, "{name}");
+    }
+}
+
+#[test]
+fn what_is_not_read_is_said() {
+    let read =
+        |bytes: &[u8]| Input::new("x", Cursor::new(bytes.to_vec())).map(lines).map_err(|error| error.to_string());
+    let said = |compression: &str, program: &str| {
+        format!("x: {compression} isn't read; use `{program} FILE | portcullis replay -`")
+    };
+    assert_eq!(read(b"\xfd7zXZ\0\0\x04abc").unwrap_err(), said("xz", "xzcat"));
+    assert_eq!(read(b"BZh91AY&SYabc").unwrap_err(), said("bzip2", "bzcat"));
+    assert_eq!(read(b"BZh9 is a name\n").unwrap().0, [Some(b"BZh9 is a name".to_vec())]);
+    for behind in [&b"\0\0x"[..], b"x"] {
+        let (found, error) = read(&[&gzip(b"a\n")[..], behind].concat()).unwrap();
+        assert_eq!((found, error.is_some()), (vec![Some(b"a".to_vec())], true), "{behind:?}");
     }
 }
 

@@ -4,6 +4,13 @@
 use portcullis_domain::Timestamp;
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
+/// The first moment, in UTC, that no stamp with a year of four digits names.
+const YEAR_10000_MS: u64 = 253_402_300_800_000;
+
+/// A time of a log, unless it is one that can't be written out again.
+pub(super) fn plausible(millis: u64) -> Option<Timestamp> {
+    (millis < YEAR_10000_MS).then(|| Timestamp::from_millis(millis))
+}
 
 /// Milliseconds since the Unix epoch at which a day began, by the bytes that
 /// named it last.
@@ -56,7 +63,7 @@ impl DateCache {
         // East of Greenwich it is earlier in UTC.
         match sign {
             b'+' => local.checked_sub(offset).map(Timestamp::from_millis),
-            b'-' => Some(Timestamp::from_millis(local + offset)),
+            b'-' => plausible(local + offset),
             _ => None,
         }
     }
@@ -139,7 +146,12 @@ mod tests {
         for stamp in ["1969/12/31 23:59:59", "2021/04/16T10:22:26", "2021/04/16 10:22", "", "+021/04/16 10:22:26"] {
             assert_eq!(cache.slashed(stamp.as_bytes()), None, "{stamp}");
         }
-        for stamp in ["10/Okt/2000:13:55:36 -0700", "10/Oct/2000:13:55:36 0700", "01/Jan/1970:00:00:00 +0100"] {
+        for stamp in [
+            "10/Okt/2000:13:55:36 -0700",
+            "10/Oct/2000:13:55:36 0700",
+            "01/Jan/1970:00:00:00 +0100",
+            "31/Dec/9999:23:59:59 -0001",
+        ] {
             assert_eq!(cache.common(stamp.as_bytes()), None, "{stamp}");
         }
     }

@@ -4,7 +4,7 @@
 mod json;
 mod text;
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -133,13 +133,16 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Failed> {
 /// Reads all logs; a log that can't be read ends it, with what was read so far.
 fn run(args: &ReplayArgs, mut replay: Replay) -> Result<(Replayed, Result<(), Failed>), Failed> {
     // All of them first: a wrong name is known before the first is read.
-    let logs = args.logs.iter().map(|path| Log::open(path)).collect::<Result<Vec<_>, _>>()?;
+    let logs = args.logs.iter().map(|path| Log::find(path)).collect::<Result<Vec<_>, _>>()?;
     let bar = bar(&logs);
     let began = Instant::now();
     let mut ended = Ok(());
     for log in logs {
-        let input = match log.file {
-            Some(file) => Input::new(&log.name, bar.wrap_read(file)),
+        let input = match log.path {
+            Some(path) => match File::open(path) {
+                Ok(file) => Input::new(&log.name, bar.wrap_read(file)),
+                Err(error) => Err(InputError::new(&log.name, 0, error)),
+            },
             None => Input::new(&log.name, bar.wrap_read(io::stdin())),
         };
         let read = match input {
@@ -159,27 +162,35 @@ fn run(args: &ReplayArgs, mut replay: Replay) -> Result<(Replayed, Result<(), Fa
 }
 
 /// A log that is about to be read.
-struct Log {
+struct Log<'a> {
     name: String,
     /// None for the standard input.
-    file: Option<File>,
+    path: Option<&'a Path>,
     bytes: u64,
 }
 
-impl Log {
-    fn open(path: &Path) -> Result<Self, Failed> {
+impl<'a> Log<'a> {
+    /// Looks whether it can be read; it isn't kept open, since there may be more
+    /// of them than files may be open at once.
+    fn find(path: &'a Path) -> Result<Self, Failed> {
         let name = path.display().to_string();
         if path == Path::new("-") {
-            return Ok(Self { name: "standard input".to_owned(), file: None, bytes: 0 });
+            return Ok(Self { name: "standard input".to_owned(), path: None, bytes: 0 });
         }
-        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (bytes, file) = opened.map_err(|error| Failed::No(InputError::new(&name, 0, error).to_string()))?;
-        Ok(Self { name, file: Some(file), bytes })
+        let found = fs::metadata(path).and_then(|found| {
+            // A pipe is opened but once: whoever writes into it would take the first reader's end for its own.
+            if found.is_file() {
+                File::open(path)?;
+            }
+            Ok(found.len())
+        });
+        let bytes = found.map_err(|error| Failed::No(InputError::new(&name, 0, error).to_string()))?;
+        Ok(Self { name, path: Some(path), bytes })
     }
 }
 
 /// How far it has come, by bytes as they are on disk; only on a terminal.
-fn bar(logs: &[Log]) -> ProgressBar {
+fn bar(logs: &[Log<'_>]) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
