@@ -233,3 +233,24 @@ fn only_files_are_taken_from_a_folder() {
     let ran = run(&mut limited);
     assert!(ran.code == Some(0) && ran.stdout.contains("ok: 1 passed"), "{ran:?}");
 }
+
+#[test]
+fn a_name_that_is_no_plugins_is_told_with_what_was_meant() {
+    let named = PASSES.replace("[policy.ban]", "[policy.ban]\nplugin = \"bundle:bam\"");
+    let folder = folder(&[("a.toml", PASSES), ("named.toml", &named)]);
+    let three = "bundle:bam: there is neither such a file nor such a plugin in the bundle, which has bundle:wait, bundle:ban and bundle:scanner";
+    for arguments in [&["bundle:bam", "a.toml"][..], &["bundle", "named.toml"]] {
+        let ran = test(folder.path(), arguments);
+        assert!(ran.code == Some(2) && ran.stderr.contains(three), "{ran:?}");
+    }
+    let ran = run(Command::new(portcullis()).current_dir(folder.path()).args(["inspect", "bundle:bam"]));
+    assert!(ran.code != Some(0) && ran.stderr.contains("bundle:wait, bundle:ban and bundle:scanner"), "{ran:?}");
+    for forgotten in ["a.toml", "."] {
+        let ran = test(folder.path(), &[forgotten]);
+        assert!(
+            ran.code == Some(2)
+                && ran.stderr.contains(&format!("comes before the scenarios: portcullis test PLUGIN.wasm {forgotten}")),
+            "{ran:?}"
+        );
+    }
+}

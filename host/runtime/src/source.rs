@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,13 +48,18 @@ impl fmt::Display for PluginSource {
 pub enum ReadError {
     /// The system says no.
     #[error("{0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     /// So large that it isn't read to its end.
     #[error("{bytes} bytes, where a plugin has at most {PLUGIN_BYTES_MAX}")]
     TooLarge {
         /// Its size.
         bytes: u64,
     },
+    /// There is no such file, and its name is like one of the bundle.
+    #[error(
+        "there is neither such a file nor such a plugin in the bundle, which has bundle:wait, bundle:ban and bundle:scanner"
+    )]
+    NotInBundle,
 }
 
 /// Why a plugin can't be had.
@@ -74,7 +79,14 @@ pub enum SourceError {
 /// [`ReadError`].
 pub fn read_plugin(path: &Path) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
-    let file = File::open(path)?;
+    let like_bundle = |error: &io::Error| {
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        error.kind() == io::ErrorKind::NotFound && name.starts_with(BUNDLE.as_bytes())
+    };
+    let file = File::open(path).map_err(|error| match like_bundle(&error) {
+        true => ReadError::NotInBundle,
+        false => error.into(),
+    })?;
     let size = file.metadata()?.len();
     if size > PLUGIN_BYTES_MAX as u64 {
         return Err(ReadError::TooLarge { bytes: size });

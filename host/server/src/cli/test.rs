@@ -192,6 +192,10 @@ fn under_test(args: &TestArgs, shelf: &mut Shelf) -> Result<(UnderTest, Vec<Path
     let named = args.scenarios.clone();
     match first {
         None | Some("bundle") => Ok((UnderTest::Bundle, named)),
+        Some(scenario) if scenario.ends_with(".toml") || Path::new(scenario).is_dir() => {
+            let why = "no plugin; what is under test comes before the scenarios: portcullis test PLUGIN.wasm";
+            Err(Failed::Usage(format!("{scenario}: {why} {scenario}, or bundle for what is part of the program")))
+        }
         Some(plugin) => {
             let plugin = shelf.plugin(plugin, Path::new("")).map_err(|error| Failed::Usage(error.to_string()))?;
             Ok((UnderTest::Plugin(plugin), named))
