@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -391,6 +391,42 @@ fn a_short_log_that_is_cut_or_begins_with_a_long_line_is_reported_without_a_name
     assert_eq!(sources(&report["outcome"]["bans"]), ["203.0.113.7"]);
 }
 
+/// The report, and the most memory that it took, in KiB.
+fn replay_measured(log: &Path) -> (Value, u64) {
+    let began = Instant::now();
+    let mut child = command(&["--json"], log).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut stdout = child.stdout.take().unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        stdout.read_to_end(&mut text).unwrap();
+        text
+    });
+    let mut peak_kib = 0;
+    while child.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < Duration::from_secs(120), "it takes too long");
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        peak_kib = peak_kib.max(peak.unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(child.wait().unwrap().success());
+    (serde_json::from_slice(&reading.join().unwrap()).unwrap(), peak_kib)
+}
+
+#[test]
+fn a_report_of_many_bans_takes_little_more_than_the_bans() {
+    let folder = Folder::new();
+    let hits = |n: u32| {
+        let ip = format!("20.{}.{}.7", n >> 8, n & 255);
+        [not_found(n / 100, &ip), not_found(n / 100, &ip)].concat()
+    };
+    let log = folder.file("log", (0..60_000).map(hits).collect::<String>());
+    let (report, peak_kib) = replay_measured(&log);
+    assert_eq!(report["outcome"]["bans"].as_array().unwrap().len(), 60_000);
+    assert!((1..120 << 10).contains(&peak_kib), "{peak_kib} KiB");
+}
+
 #[test]
 fn a_gigabyte_of_zeros_takes_neither_memory_nor_long() {
     let folder = Folder::new();
@@ -400,21 +436,8 @@ fn a_gigabyte_of_zeros_takes_neither_memory_nor_long() {
     bomb.extend(gzip(format!("\n{}", not_found(1, "203.0.113.7")).as_bytes()));
     assert!(bomb.len() < 8 << 20);
     let log = folder.file("bomb.gz", bomb);
-    let began = Instant::now();
-    let mut child = command(&["--json"], &log).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak_kib = 0;
-    while child.try_wait().unwrap().is_none() {
-        assert!(began.elapsed() < Duration::from_secs(120), "it takes too long");
-        let text = fs::read_to_string(&status).unwrap_or_default();
-        let peak = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
-        peak_kib = peak_kib.max(peak.unwrap_or(0));
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
+    let (report, peak_kib) = replay_measured(&log);
     assert!((1..128 << 10).contains(&peak_kib), "{peak_kib} KiB");
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((report["lines"]["lines"].as_u64(), report["lines"]["too_long"].as_u64()), (Some(3), Some(1)));
     assert_eq!(sources(&report["outcome"]["bans"]), ["203.0.113.7"]);
 }

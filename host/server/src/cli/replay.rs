@@ -5,7 +5,7 @@ mod json;
 mod text;
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -117,17 +117,25 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Failed> {
     for misplaced in &replayed.report.misplaced {
         eprintln!("portcullis: warning: {}", printable(&out_of_order(misplaced)));
     }
-    let text = if args.json {
-        format!("{:#}\n", json::of(&replayed, ended.as_ref().err().map(ToString::to_string).as_deref()))
+    let written = if args.json {
+        let error = ended.as_ref().err().map(ToString::to_string);
+        write_json(&json::of(&replayed, error.as_deref()))
     } else {
-        text::of(&replayed)
+        io::stdout().write_all(text::of(&replayed).as_bytes())
     };
-    match io::stdout().write_all(text.as_bytes()) {
+    match written {
         // Whoever read it has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ended,
         Err(error) => Err(Failed::Machine(error.into())),
         Ok(()) => ended,
     }
+}
+
+fn write_json(report: &json::Report<'_>) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    serde_json::to_writer_pretty(&mut out, report)?;
+    out.write_all(b"\n")?;
+    out.flush()
 }
 
 /// Reads all logs; a log that can't be read ends it, with what was read so far.
