@@ -72,7 +72,7 @@ fn a_file_that_is_no_plugin_is_refused_by_inspect_and_check_with_a_reason() {
         let file = folder.path().join("guest.wasm");
         std::fs::write(&file, component(guest)).unwrap();
         let inspected = run(Command::new(portcullis()).arg("inspect").arg(&file));
-        assert_eq!((inspected.code, inspected.stdout.as_str()), (Some(1), ""), "{guest}: {inspected:?}");
+        assert_eq!((inspected.code, inspected.stdout.as_str()), (Some(2), ""), "{guest}: {inspected:?}");
         assert!(inspected.stderr.contains(why), "{guest}: {inspected:?}");
     }
     for (guest, why) in REFUSED_AT_LOAD.iter().chain(REFUSED_AT_CONFIGURE) {

@@ -182,7 +182,12 @@ pub fn main() -> ExitCode {
 fn print(text: &str) -> Result<(), Failed> {
     let mut stdout = io::stdout().lock();
     // Flushed: at the program's end nobody would learn that the last line was lost.
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+/// How writing to the standard output ended.
+fn written(ended: io::Result<()>) -> Result<(), Failed> {
+    match ended {
         // Whoever reads has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(Failed::Machine(anyhow::Error::new(error).context("can't write to the standard output"))),

@@ -24,10 +24,6 @@ use crate::config::{Config, Overrides, printable};
 /// Rows of each table, unless said otherwise.
 const LIMIT: usize = 50;
 
-/// Put recorded traffic through policies: who would have waited or been banned
-///
-/// Reads rportd.log, access logs of web servers, Portcullis' own logs or anything that a
-/// regular expression describes; plain, gzip or zstd. Time is that of the log.
 #[derive(Args)]
 pub(super) struct ReplayArgs {
     /// Logs, the oldest first; - is the standard input
@@ -117,18 +113,13 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Failed> {
     for misplaced in &replayed.report.misplaced {
         eprintln!("portcullis: warning: {}", printable(&out_of_order(misplaced)));
     }
-    let written = if args.json {
+    if args.json {
         let error = ended.as_ref().err().map(ToString::to_string);
-        write_json(&json::of(&replayed, error.as_deref()))
+        super::written(write_json(&json::of(&replayed, error.as_deref())))?;
     } else {
-        io::stdout().write_all(text::of(&replayed).as_bytes())
-    };
-    match written {
-        // Whoever read it has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ended,
-        Err(error) => Err(Failed::Machine(error.into())),
-        Ok(()) => ended,
+        super::print(&text::of(&replayed))?;
     }
+    ended
 }
 
 fn write_json(report: &json::Report<'_>) -> io::Result<()> {
@@ -222,7 +213,7 @@ fn plan(config: Option<&Path>, plugin: Option<&str>, shelf: &mut Shelf) -> Resul
     }
     let mut plan = crate::setup::plan(&Config::load(None, &Overrides::default())?, "", shelf.runtime())?;
     let Some(name) = plugin else { return Ok(plan) };
-    let plugin = shelf.plugin(name, Path::new("")).map_err(|error| Failed::Usage(error.to_string()))?;
+    let plugin = harness::plugin(shelf, name)?;
     for policy in plan.policies.iter_mut().filter(|policy| plugin.kinds().contains(&policy.kind)) {
         let bundle = shelf.bundle(policy.kind).map_err(|error| Failed::Usage(error.to_string()))?;
         policy.plugin = Arc::clone(&plugin);

@@ -6,7 +6,7 @@ mod junit;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,7 @@ const DEPTH_MAX: usize = 32;
 /// Where scenarios are unless they are named.
 const FOLDER: &str = "scenarios";
 
-/// Run scenarios against a plugin or a whole configuration
-///
-/// A scenario is a TOML file of events in virtual time and what they have to come to; the
-/// keys are in plugins/SCENARIOS.md. Each runs on instances that have judged before and on
-/// fresh ones: a policy that answers differently has hidden state.
 #[derive(Args)]
-#[command(after_help = "Exit codes: 0 all passed; 1 some failed; 2 usage, or a scenario that can't be read.")]
 pub(super) struct TestArgs {
     /// The plugin under test: a file, bundle:wait, bundle:ban or bundle:scanner, or bundle for all three
     #[arg(value_name = "PLUGIN.wasm", required_unless_present = "config")]
@@ -197,7 +191,7 @@ fn under_test(args: &TestArgs, shelf: &mut Shelf) -> Result<(UnderTest, Vec<Path
             Err(Failed::Usage(format!("{scenario}: {why} {scenario}, or bundle for what is part of the program")))
         }
         Some(plugin) => {
-            let plugin = shelf.plugin(plugin, Path::new("")).map_err(|error| Failed::Usage(error.to_string()))?;
+            let plugin = harness::plugin(shelf, plugin)?;
             Ok((UnderTest::Plugin(plugin), named))
         }
     }
@@ -307,10 +301,6 @@ fn names(path: &Path, text: &str) -> bool {
 fn write(text: &str, output: Option<&Path>) -> Result<(), Failed> {
     match output {
         Some(path) => fs::write(path, text).map_err(|error| Failed::Usage(format!("{}: {error}", path.display()))),
-        None => match io::stdout().write_all(text.as_bytes()) {
-            // Whoever reads has seen enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.map_err(|error| Failed::Machine(error.into())),
-        },
+        None => super::print(text),
     }
 }
