@@ -66,7 +66,7 @@ fn ordered(reaction: Reaction) -> Option<(Duration, String)> {
     let order = orders.pop()?;
     let duration = match order.enforced {
         Enforced::Wait { duration, .. } | Enforced::Ban { duration, .. } => duration,
-        Enforced::Spared => panic!("spared"),
+        Enforced::Spared | Enforced::LogOnly { .. } => panic!("spared"),
     };
     Some((duration, order.reason.text().to_owned()))
 }

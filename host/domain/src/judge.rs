@@ -109,6 +109,28 @@ pub trait Kept {
     fn read(&self, format: usize) -> Option<StateBytes>;
 }
 
+/// Who answered for a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// Its own plugin.
+    Own,
+    /// The one that steps in when that fails (rule 21).
+    StandIn,
+    /// Nobody was asked, and so it passes: the event is of no interest, or the
+    /// plugin fails and its operator wants that.
+    Nobody,
+}
+
+/// Which code judges with which settings: the same pair answers the same to the
+/// same event and state, on any machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Provenance {
+    /// SHA-256 of the plugin.
+    pub plugin: [u8; 32],
+    /// SHA-256 of its settings, those left out filled in.
+    pub settings: [u8; 32],
+}
+
 /// A verdict and what to keep, and in which format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
@@ -118,6 +140,8 @@ pub struct Judgement {
     pub keep: Keep,
     /// The format of that state: an index into [`Judge::formats`].
     pub format: usize,
+    /// Who says so.
+    pub answered: Answered,
 }
 
 /// Nobody could judge, and the operator wants that to be a refusal (rule 21).
@@ -135,6 +159,12 @@ pub trait Judge: Send + Sync {
 
     /// What it wants to see.
     fn interest(&self) -> &Interest;
+
+    /// Which code answers, if there is any to be named.
+    fn provenance(&self, answered: Answered) -> Option<Provenance> {
+        let _ = answered;
+        None
+    }
 
     /// Judges one event.
     ///

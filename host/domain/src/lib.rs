@@ -12,26 +12,32 @@
 
 pub mod event;
 pub mod gate;
+pub mod guard;
 pub mod judge;
 pub mod memory;
 pub mod ruleset;
+pub mod shadow;
 pub mod source;
 pub mod store;
 pub mod time;
 pub mod turnstile;
 pub mod verdict;
 pub mod verified;
+pub mod witness;
 
 mod sync;
 
 pub use event::{Attempt, Attribute, ClientId, Event, IdTooLong, Outcome, Request};
-pub use gate::{Admission, Admitted, Enforced, Finished, Gate, Judged, Order, Passage, Recognised, Refusal};
-pub use judge::{Denied, Interest, Judge, Judgement, Kept, Kind, StateFormat, SubjectBy};
-pub use memory::{Capacity, MemoryStore};
+pub use gate::{ActError, Admission, Admitted, Enforced, Finished, Gate, Judged, Order, Passage, Recognised, Refusal};
+pub use guard::Tripped;
+pub use judge::{Answered, Denied, Interest, Judge, Judgement, Kept, Kind, Provenance, StateFormat, SubjectBy};
+pub use memory::{Capacity, KeptEntry, MemoryStore};
 pub use ruleset::{Limits, Policy, Ruleset};
+pub use shadow::{ShadowLedger, ShadowReport};
 pub use source::{Source, SourceRules};
-pub use store::{Placed, Store, Subject, Table};
+pub use store::{Ban, By, Cause, Placed, Recorder, Sizes, Store, Subject, Table, TableSize, Wait};
 pub use time::{Clock, Timestamp, VirtualClock};
 pub use turnstile::{Turn, Turnstile};
 pub use verdict::{BanOrder, Keep, Kept as KeptState, Reason, StateBytes, Verdict, WaitOrder};
 pub use verified::VerifiedPairs;
+pub use witness::{Act, PolicyMode, Testimony, Witness};

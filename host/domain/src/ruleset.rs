@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::judge::{Judge, Kind, SubjectBy};
+use crate::judge::{Answered, Judge, Kind, SubjectBy};
+use crate::shadow::ShadowLedger;
 use crate::source::SourceRules;
 use crate::store::{Store, Table};
+use crate::witness::PolicyMode;
 
 /// One configured use of a plugin.
 pub struct Policy {
@@ -13,13 +15,20 @@ pub struct Policy {
     kind: Kind,
     subject: SubjectBy,
     judge: Arc<dyn Judge>,
+    mode: PolicyMode,
 }
 
 impl Policy {
-    /// A policy of that name; names are unique in a ruleset.
+    /// A policy of that name that enforces; names are unique in a ruleset.
     #[must_use]
     pub fn new(name: &str, kind: Kind, subject: SubjectBy, judge: Arc<dyn Judge>) -> Self {
-        Self { name: name.into(), kind, subject, judge }
+        Self { name: name.into(), kind, subject, judge, mode: PolicyMode::Enforce }
+    }
+
+    /// The same in that mode.
+    #[must_use]
+    pub fn mode(self, mode: PolicyMode) -> Self {
+        Self { mode, ..self }
     }
 }
 
@@ -34,6 +43,9 @@ pub struct Limits {
     pub max_ban: Duration,
     /// How long a pair that succeeded counts as verified (rule 8); zero: never.
     pub verified_for: Duration,
+    /// Bans of one policy that are enforced in a minute; more are only told of
+    /// ([`crate::guard`]). `None`: all are enforced.
+    pub max_bans_per_minute: Option<u32>,
 }
 
 impl Default for Limits {
@@ -43,6 +55,7 @@ impl Default for Limits {
             max_wait: Duration::from_secs(3600),
             max_ban: Duration::from_secs(365 * 24 * 3600),
             verified_for: Duration::from_secs(300),
+            max_bans_per_minute: None,
         }
     }
 }
@@ -54,6 +67,17 @@ pub(crate) struct Bound {
     pub(crate) subject: SubjectBy,
     pub(crate) judge: Arc<dyn Judge>,
     pub(crate) table: Arc<dyn Table>,
+    /// There for a policy in shadow mode.
+    pub(crate) shadow: Option<Arc<ShadowLedger>>,
+}
+
+impl Bound {
+    pub(crate) const fn mode(&self) -> PolicyMode {
+        match self.shadow {
+            None => PolicyMode::Enforce,
+            Some(_) => PolicyMode::Shadow,
+        }
+    }
 }
 
 /// Everything that can be changed while the gate stands. A swap replaces it as
@@ -75,6 +99,11 @@ impl Ruleset {
     pub fn new(source: SourceRules, limits: Limits, policies: Vec<Policy>, store: &dyn Store) -> Self {
         let bind = |policy: Policy| Bound {
             table: store.table(&policy.name, policy.judge.formats()),
+            shadow: (policy.mode == PolicyMode::Shadow).then(|| {
+                let ledger = store.shadow(&policy.name);
+                ledger.runs(policy.judge.provenance(Answered::Own));
+                ledger
+            }),
             name: policy.name,
             kind: policy.kind,
             subject: policy.subject,

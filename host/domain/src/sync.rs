@@ -40,8 +40,7 @@ mod imp {
 
 #[cfg(not(loom))]
 mod imp {
-    pub(crate) use parking_lot::Mutex;
-    use parking_lot::MutexGuard;
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
     pub(crate) use std::sync::atomic::AtomicU64;
 
     #[derive(Debug)]
@@ -63,4 +62,4 @@ mod imp {
     }
 }
 
-pub(crate) use imp::{AtomicU64, Condvar, Mutex};
+pub(crate) use imp::{AtomicU64, Condvar, Mutex, MutexGuard};

@@ -16,7 +16,7 @@ pub type StateBytes = SmallVec<[u8; 24]>;
 
 /// Why, for operators; never shown to clients. Its text is what the plugin
 /// said and so is encoded wherever it is written (rule 28).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reason {
     code: Box<str>,
     text: Box<str>,

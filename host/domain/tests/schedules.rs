@@ -151,7 +151,7 @@ impl Judge for Waits {
     fn judge(&self, _: &event::Dated<'_>, _: &dyn Kept) -> Result<Judgement, Denied> {
         let reason = Reason::new("failed", "wrong").unwrap();
         let verdict = Verdict::Wait(WaitOrder { duration: Duration::from_secs(2), reason });
-        Ok(Judgement { verdict, keep: Keep::Unchanged, format: 0 })
+        Ok(Judgement { verdict, keep: Keep::Unchanged, format: 0, answered: Answered::Own })
     }
 }
 

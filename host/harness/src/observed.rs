@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_domain::event::Dated;
 use portcullis_domain::{
-    Denied, Interest, Judge, Judgement, Kept, StateBytes, StateFormat, Subject, SubjectBy, Timestamp,
+    Answered, Denied, Interest, Judge, Judgement, Kept, Provenance, StateBytes, StateFormat, Subject, SubjectBy,
+    Timestamp,
 };
 use portcullis_runtime::{Failure, LogLevel, Report, Reporter, Rung};
 
@@ -97,6 +98,10 @@ impl Judge for Observed {
 
     fn interest(&self) -> &Interest {
         self.judge.interest()
+    }
+
+    fn provenance(&self, answered: Answered) -> Option<Provenance> {
+        self.judge.provenance(answered)
     }
 
     fn judge(&self, dated: &Dated<'_>, kept: &dyn Kept) -> Result<Judgement, Denied> {

@@ -6,16 +6,17 @@
 use std::sync::Arc;
 
 use portcullis_domain::event::{Dated, cut};
-use portcullis_domain::{Event, Interest, Kind, StateFormat};
+use portcullis_domain::{Event, Interest, Kind, Provenance, StateFormat};
 
 use crate::convert::Answer;
+use crate::digest;
 use crate::failure::{Cause, Failure};
 use crate::instance::{Instance, Judging};
 use crate::limits::{LimitError, Limits};
 use crate::load::Plugin;
 use crate::log::Logged;
 use crate::pool::Pool;
-use crate::settings::{Complete, SettingProblem, Settings};
+use crate::settings::{Complete, SettingProblem, SettingValue, Settings};
 
 /// Longest message of a plugin about a setting, in bytes; the rest is cut.
 const MESSAGE_BYTES_MAX: usize = 300;
@@ -62,6 +63,7 @@ pub struct Configured {
     plugin: Arc<Plugin>,
     kind: Kind,
     settings: Complete,
+    provenance: Provenance,
     limits: Limits,
     interest: Interest,
     mode: Mode,
@@ -102,6 +104,7 @@ impl Plugin {
         Ok(Configured {
             plugin: Arc::clone(self),
             kind,
+            provenance: Provenance { plugin: *self.digest(), settings: digest::of_settings(settings.values()) },
             settings,
             limits: limits.clone(),
             interest,
@@ -122,6 +125,18 @@ impl Configured {
     #[must_use]
     pub fn plugin(&self) -> &Arc<Plugin> {
         &self.plugin
+    }
+
+    /// Its settings by name, those left out filled in.
+    #[must_use]
+    pub fn settings(&self) -> &[(String, SettingValue)] {
+        self.settings.values()
+    }
+
+    /// What it is and how it is set: the same pair gives the same answers.
+    #[must_use]
+    pub const fn provenance(&self) -> Provenance {
+        self.provenance
     }
 
     /// What it judges as.

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use portcullis_domain::event::Dated;
-use portcullis_domain::{Denied, Interest, Judge, Judgement, Keep, Kept, Kind, StateFormat, Timestamp, Verdict};
+use portcullis_domain::{
+    Answered, Denied, Interest, Judge, Judgement, Keep, Kept, Kind, Provenance, StateFormat, Timestamp, Verdict,
+};
 
 use crate::configured::Configured;
 use crate::convert::Answer;
@@ -219,7 +221,7 @@ impl PolicyJudge {
                 {
                     self.record_in(quarantine, dated, false);
                 }
-                return Ok(judgement(answer, 0));
+                return Ok(judgement(answer, 0, Answered::Own));
             }
             Err(failure) => failure,
         };
@@ -233,7 +235,7 @@ impl PolicyJudge {
             Ok(answer) => {
                 bump(&self.counters.recovered);
                 self.tell(Report::Recovered);
-                Ok(judgement(answer, 0))
+                Ok(judgement(answer, 0, Answered::Own))
             }
             Err(failure) => {
                 self.tell_failed(Rung::Fresh, &failure);
@@ -281,7 +283,7 @@ impl PolicyJudge {
         let mut logged = None;
         let answer = fallback.judge(dated, state.as_deref(), &mut logged);
         self.tell_log(logged);
-        answer.map(|answer| judgement(answer, format)).map_err(|failure| {
+        answer.map(|answer| judgement(answer, format, Answered::StandIn)).map_err(|failure| {
             self.tell_failed(Rung::Bundle, &failure);
             Denied
         })
@@ -295,6 +297,15 @@ impl Judge for PolicyJudge {
 
     fn interest(&self) -> &Interest {
         &self.interest
+    }
+
+    fn provenance(&self, answered: Answered) -> Option<Provenance> {
+        match (answered, &self.on_failure) {
+            (Answered::Own, _) => Some(self.primary.provenance()),
+            (Answered::StandIn, OnFailure::Bundle(fallback)) => Some(fallback.provenance()),
+            (Answered::StandIn, OnFailure::BundleRunsAlready | OnFailure::Deny | OnFailure::Allow)
+            | (Answered::Nobody, _) => None,
+        }
     }
 
     fn judge(&self, dated: &Dated<'_>, kept: &dyn Kept) -> Result<Judgement, Denied> {
@@ -314,12 +325,12 @@ impl Judge for PolicyJudge {
     }
 }
 
-fn judgement(answer: Option<Answer>, format: usize) -> Judgement {
-    answer.map_or_else(pass, |(verdict, keep)| Judgement { verdict, keep, format })
+fn judgement(answer: Option<Answer>, format: usize, answered: Answered) -> Judgement {
+    answer.map_or_else(pass, |(verdict, keep)| Judgement { verdict, keep, format, answered })
 }
 
 const fn pass() -> Judgement {
-    Judgement { verdict: Verdict::Pass, keep: Keep::Unchanged, format: 0 }
+    Judgement { verdict: Verdict::Pass, keep: Keep::Unchanged, format: 0, answered: Answered::Nobody }
 }
 
 /// What either of two wants to see.

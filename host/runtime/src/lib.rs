@@ -15,6 +15,7 @@ mod bundle;
 mod cache;
 mod configured;
 mod convert;
+mod digest;
 mod engine;
 mod failure;
 mod inspect;

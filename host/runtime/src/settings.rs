@@ -213,6 +213,11 @@ impl Complete {
         if problems.is_empty() { Ok(Self(complete)) } else { Err(problems) }
     }
 
+    /// Every setting with its value, in the order in which the plugin declares them.
+    pub(crate) fn values(&self) -> &[(String, SettingValue)] {
+        &self.0
+    }
+
     /// Hands the settings to `configure` as the wire wants them.
     pub(crate) fn with_wire<R>(&self, use_it: impl FnOnce(&[wire::Setting<'_>]) -> R) -> R {
         let texts: Vec<Vec<&str>> = self

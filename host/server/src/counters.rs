@@ -4,6 +4,7 @@
 //! to a cell of its own, and only a reader sums them up.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -55,6 +56,12 @@ macro_rules! counters {
         }
 
         impl Counters {
+            /// Goes on from totals of an earlier process; names that it doesn't
+            /// know are left out.
+            pub fn resume(&self, totals: &BTreeMap<String, u64>) {
+                $(self.$name.add(totals.get(stringify!($name)).copied().unwrap_or_default());)*
+            }
+
             /// Every counter with its name.
             pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
                 [$((stringify!($name), self.$name.get()),)*].into_iter()
@@ -82,6 +89,8 @@ counters! {
     bans,
     /// Bans that weren't enforced because the source is never banned.
     bans_spared,
+    /// Bans that weren't enforced because the policy was over its cap of bans per minute.
+    bans_log_only,
     /// Active bans that went because the map was full of them.
     bans_displaced,
     /// Events that no policy could judge and that were denied.

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod auth;
 pub mod cli;
 pub mod clock;
@@ -9,6 +10,9 @@ pub mod config;
 pub mod counters;
 pub mod gatekeeper;
 pub mod http;
+pub mod journal;
 pub mod log;
+pub mod running;
 pub mod setup;
+pub mod state;
 pub mod swap;

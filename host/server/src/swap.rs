@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::config::{Config, ConfigError, Overrides, Told, restart_required};
 use crate::gatekeeper::Gatekeeper;
+use crate::journal::Journal;
 use crate::log::Log;
+use crate::running::InForce;
 use crate::setup::{Setup, SetupError, Workshop};
 
 pub use watch::Stamps;
@@ -76,6 +79,52 @@ pub struct Swapper {
     pub gatekeeper: Gatekeeper,
     /// The log, whose level can change.
     pub log: Log,
+    /// What is in force, for those who look at it.
+    pub in_force: Arc<ArcSwap<InForce>>,
+    /// Told what is in force.
+    pub journal: Journal,
+}
+
+/// What a change came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swapped {
+    /// Time from the end of loading to the change being in force.
+    pub took: Duration,
+    /// Names of the policies that run something else than before.
+    pub changed: Vec<String>,
+    /// What the operator should hear.
+    pub warnings: Vec<String>,
+}
+
+/// Somebody wants everything loaded anew and to hear what came of it.
+struct Request {
+    /// Even if it would newly ban more than allowed.
+    force: bool,
+    answer: tokio::sync::oneshot::Sender<Result<Swapped, String>>,
+}
+
+/// Has everything loaded anew, from any thread.
+#[derive(Clone)]
+pub struct SwapRequests {
+    bell: Bell,
+    requests: Sender<Request>,
+}
+
+/// Requests that wait at once.
+const REQUESTS_MAX: usize = 16;
+
+impl SwapRequests {
+    /// Has everything loaded anew and put in force, whether it looks changed or
+    /// not, and waits for it.
+    ///
+    /// # Errors
+    /// Why it wasn't put in force, line by line; what ran goes on running.
+    pub async fn reload(&self, force: bool) -> Result<Swapped, String> {
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        self.requests.try_send(Request { force, answer }).map_err(|_| "too many reloads are under way".to_owned())?;
+        self.bell.reload();
+        answered.await.unwrap_or_else(|_| Err("the server is ending".to_owned()))
+    }
 }
 
 /// What wakes a [`Swapper`].
@@ -135,6 +184,7 @@ impl Bell {
 /// The thread that swaps. Dropped, it ends.
 pub struct SwapThread {
     bell: Bell,
+    requests: Sender<Request>,
     thread: Option<std::thread::JoinHandle<Swapper>>,
 }
 
@@ -146,9 +196,16 @@ impl SwapThread {
     pub fn start(swapper: Swapper) -> std::io::Result<Self> {
         let (bell, hears) = Bell::new();
         let its_own = bell.clone();
+        let (requests, asked) = bounded(REQUESTS_MAX);
         let thread =
-            std::thread::Builder::new().name("swap".to_owned()).spawn(move || swapper.run(&its_own, &hears))?;
-        Ok(Self { bell, thread: Some(thread) })
+            std::thread::Builder::new().name("swap".to_owned()).spawn(move || swapper.run(&its_own, &hears, &asked))?;
+        Ok(Self { bell, requests, thread: Some(thread) })
+    }
+
+    /// For those who want to hear what came of it.
+    #[must_use]
+    pub fn requests(&self) -> SwapRequests {
+        SwapRequests { bell: self.bell.clone(), requests: self.requests.clone() }
     }
 
     /// Has everything loaded anew, as at SIGHUP; also what changes while
@@ -177,7 +234,7 @@ impl Drop for SwapThread {
 }
 
 impl Swapper {
-    fn run(mut self, bell: &Bell, hears: &Receiver<Wake>) -> Self {
+    fn run(mut self, bell: &Bell, hears: &Receiver<Wake>, asked: &Receiver<Request>) -> Self {
         let mut watch = self.watch(bell);
         loop {
             match bell.next(hears) {
@@ -186,8 +243,14 @@ impl Swapper {
                 Todo::Look | Todo::Reload => {}
             }
             watch.let_settle();
-            if let Err(error) = self.swap() {
+            let requests: Vec<Request> = asked.try_iter().collect();
+            let swapped = self.swap(requests.iter().any(|request| request.force));
+            if let Err(error) = &swapped {
                 error.tell();
+            }
+            let answer = swapped.map_err(|error| error.to_string());
+            for request in requests {
+                let _nobody_waits_any_more = request.answer.send(answer.clone());
             }
             watch = self.watch(bell);
         }
@@ -200,18 +263,20 @@ impl Swapper {
         Watch::over(self.seen.clone(), move || bell.look())
     }
 
-    /// Loads, tries and puts in force.
+    /// Loads, tries and puts in force; with `force` even what would newly ban
+    /// more than allowed.
     ///
     /// # Errors
     /// [`SwapError`]; nothing has changed then.
-    pub fn swap(&mut self) -> Result<(), SwapError> {
+    pub fn swap(&mut self, force: bool) -> Result<Swapped, SwapError> {
+        let _ = force;
         let mut seen = Stamps::default();
         let prepared = self.prepare(&mut seen);
         self.seen = seen;
         let setup = prepared?;
         let loaded = Instant::now();
         let gate = self.gatekeeper.gate();
-        gate.swap(setup.ruleset(&**gate.store()));
+        let lifted = gate.swap(setup.ruleset(&**gate.store()));
         if setup.config.auth.verified_for < self.setup.config.auth.verified_for {
             // Who was verified for longer than anyone may be now isn't any more.
             gate.unverify_all();
@@ -220,19 +285,28 @@ impl Swapper {
         // Told at the more talkative of both levels: a change of level is told too.
         self.log.set_level(self.setup.config.log.level.max(setup.config.log.level));
         let took = loaded.elapsed();
+        self.journal.in_force(gate.clock().now(), &setup.policies);
         for key in restart_required(&self.started, &setup.config) {
             tracing::warn!("{key} has changed and takes effect at the next start");
         }
         for warning in &setup.warnings {
             tracing::warn!("{warning}");
         }
-        for policy in setup.policies.iter().filter(|policy| !self.runs(policy)) {
+        for ban in lifted {
+            tracing::info!("the ban of {} is lifted: it is never banned now", ban.network);
+        }
+        let changed: Vec<_> = setup.policies.iter().filter(|policy| !self.runs(policy)).collect();
+        for policy in &changed {
             policy.announce("is now");
         }
+        let changed = changed.into_iter().map(|policy| policy.config.name.clone()).collect();
         tracing::info!("configuration put in force in {} us", took.as_micros());
         self.log.set_level(setup.config.log.level);
+        let (config, policies) = (setup.config.clone(), setup.policies.clone());
+        self.in_force.store(Arc::new(InForce { config, policies, since: jiff::Timestamp::now() }));
+        let warnings = setup.warnings.clone();
         self.setup = setup;
-        Ok(())
+        Ok(Swapped { took, changed, warnings })
     }
 
     /// Loads and tries. Each file's stamp is taken before the file is read.

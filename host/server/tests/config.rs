@@ -346,13 +346,24 @@ fn a_reload_names_the_keys_that_need_a_restart() {
         ("auth.hashing_threads", "[auth]\nhashing_threads = 3"),
         ("log.format", "[log]\nformat = \"json\""),
         ("log.file", "[log]\nfile = \"x\""),
+        ("state.store", "[state]\nstore = \"sqlite:x\""),
+        ("journal.dir", "[journal]\ndir = \"x\""),
+        ("journal.max_size", "[journal]\nmax_size = \"9MiB\""),
+        ("journal.max_age", "[journal]\nmax_age = \"3d\""),
+        ("admin.socket", "[admin]\nsocket = \"x\""),
+        ("admin.health_address", "[admin]\nhealth_address = \"127.0.0.1:1\""),
+        ("service.user", "[service]\nuser = \"x\""),
         ("plugins.cache", "[plugins]\ncache = \"x\""),
     ];
     for (key, text) in changed {
         assert_eq!(restart_required(&load(""), &load(text)), [key]);
     }
+    // These two go together.
+    let admin = "[admin]\naddress = \"127.0.0.1:1\"\ntoken_file = \"x\"";
+    let both = restart_required(&load(""), &load(admin));
+    assert_eq!(both, ["admin.address", "admin.token_file"]);
     let marked: BTreeSet<_> = KEYS.iter().filter(|key| key.restart).map(|key| key.path).collect();
-    assert_eq!(marked, changed.into_iter().map(|(key, _)| key).collect());
+    assert_eq!(marked, changed.into_iter().map(|(key, _)| key).chain(both).collect());
     assert!(restart_required(&load(""), &load("[log]\nlevel = \"warn\"\n[gate]\nmax_ban = \"1y\"")).is_empty());
 }
 

@@ -1,55 +1,125 @@
 //! The ledger of bans: looked at for every request, written seldom.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
+use std::ops::Bound;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use foldhash::quality::RandomState;
 use ipnet::IpNet;
 
-use crate::store::Placed;
-use crate::sync::Mutex;
+use super::Recording;
+use crate::store::{Ban, Cause, Placed};
+use crate::sync::{Mutex, MutexGuard};
 use crate::time::Timestamp;
+
+/// Causes that are shared: bans in the same words have one among them.
+const CAUSES_SHARED_MAX: usize = 256;
+
+/// A ban without its network.
+#[derive(Clone, Debug)]
+struct InForce {
+    since: Timestamp,
+    until: Timestamp,
+    cause: Arc<Cause>,
+}
+
+impl InForce {
+    fn of(self, network: IpNet) -> Ban {
+        Ban { network, since: self.since, until: self.until, cause: self.cause }
+    }
+}
 
 /// Bans by network. A look-up costs one probe per prefix length in use, and
 /// nothing while nobody is banned.
 pub(crate) struct Bans {
     capacity: usize,
-    by_network: DashMap<IpNet, Timestamp, RandomState>,
+    by_network: DashMap<IpNet, InForce, RandomState>,
     widths: Widths,
-    /// Every ban by its end. Writers hold this lock throughout, readers never take it.
-    by_end: Mutex<BTreeSet<(Timestamp, IpNet)>>,
+    /// Writers hold this lock throughout, readers on the way of a request never take it.
+    ledger: Mutex<Ledger>,
+    recording: Recording,
+}
+
+#[derive(Default)]
+struct Ledger {
+    /// Every ban by its end.
+    by_end: BTreeSet<(Timestamp, IpNet)>,
+    causes: Causes,
+}
+
+/// Causes in use, so that a million bans in the same words keep them once.
+#[derive(Default)]
+pub(crate) struct Causes(HashSet<Arc<Cause>>);
+
+impl Causes {
+    pub(crate) fn share(&mut self, cause: &Cause) -> Arc<Cause> {
+        if let Some(known) = self.0.get(cause) {
+            return Arc::clone(known);
+        }
+        if self.0.len() >= CAUSES_SHARED_MAX {
+            // Words that change all the time aren't worth keeping; bans have their own copies.
+            self.0.clear();
+        }
+        let cause = Arc::new(cause.clone());
+        self.0.insert(Arc::clone(&cause));
+        cause
+    }
 }
 
 impl Bans {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize, recording: Recording) -> Self {
         Self {
             capacity: capacity.max(1),
             by_network: DashMap::with_hasher(RandomState::default()),
             widths: Widths::default(),
-            by_end: Mutex::new(BTreeSet::new()),
+            ledger: Mutex::new(Ledger::default()),
+            recording,
         }
     }
 
     /// Rule 17: an order never shortens a running ban, the later end wins.
-    pub(crate) fn place(&self, network: IpNet, until: Timestamp, now: Timestamp) -> Placed {
-        let network = network.trunc();
-        let mut by_end = self.by_end.lock();
-        let running = self.by_network.get(&network).map(|end| *end);
+    pub(crate) fn place(&self, network: IpNet, until: Timestamp, now: Timestamp, cause: &Cause) -> Placed {
+        let mut ledger = self.ledger.lock();
+        let cause = ledger.causes.share(cause);
+        let ban = Ban { network: network.trunc(), since: now, until, cause };
+        let placed = self.put(&mut ledger, ban.clone(), now);
+        if let Some(recorder) = self.recording.as_ref().filter(|_| placed.changed) {
+            if let Some((displaced, _)) = placed.displaced {
+                recorder.unbanned(displaced);
+            }
+            recorder.banned(&ban);
+        }
+        placed
+    }
+
+    /// Takes over bans that were kept elsewhere; nothing is recorded.
+    pub(crate) fn restore(&self, bans: impl IntoIterator<Item = Ban>, now: Timestamp) {
+        let mut ledger = self.ledger.lock();
+        for ban in bans.into_iter().filter(|ban| now < ban.until) {
+            let cause = ledger.causes.share(&ban.cause);
+            self.put(&mut ledger, Ban { network: ban.network.trunc(), cause, ..ban }, now);
+        }
+    }
+
+    fn put(&self, ledger: &mut MutexGuard<'_, Ledger>, ban: Ban, now: Timestamp) -> Placed {
+        let Ban { network, since, until, cause } = ban;
+        let running = self.by_network.get(&network).map(|ban| ban.until);
         if let Some(end) = running {
             if now < end && end >= until {
                 return Placed { until: end, changed: false, displaced: None };
             }
-            by_end.remove(&(end, network));
+            ledger.by_end.remove(&(end, network));
         }
-        let displaced = if running.is_none() && by_end.len() >= self.capacity {
-            self.remove_first(&mut by_end).filter(|&(_, end)| now < end)
+        let displaced = if running.is_none() && ledger.by_end.len() >= self.capacity {
+            self.remove_first(&mut ledger.by_end).filter(|&(_, end)| now < end)
         } else {
             None
         };
-        by_end.insert((until, network));
-        self.by_network.insert(network, until);
+        ledger.by_end.insert((until, network));
+        self.by_network.insert(network, InForce { since, until, cause });
         if running.is_none() {
             self.widths.add(network);
         }
@@ -58,19 +128,71 @@ impl Bans {
 
     /// When the last ban that holds for `address` ends.
     pub(crate) fn until(&self, address: IpAddr, now: Timestamp) -> Option<Timestamp> {
-        self.widths
-            .in_use(address)
-            .filter_map(|prefix| IpNet::new(address, prefix).ok())
-            .filter_map(|network| self.by_network.get(&network.trunc()).map(|end| *end))
+        self.networks_of(address)
+            .filter_map(|network| self.by_network.get(&network).map(|ban| ban.until))
             .filter(|&end| now < end)
             .max()
     }
 
+    /// The bans that hold for `address`.
+    pub(crate) fn on(&self, address: IpAddr, now: Timestamp) -> Vec<Ban> {
+        self.networks_of(address)
+            .filter_map(|network| self.by_network.get(&network).map(|ban| ban.clone().of(network)))
+            .filter(|ban| now < ban.until)
+            .collect()
+    }
+
+    fn networks_of(&self, address: IpAddr) -> impl Iterator<Item = IpNet> + '_ {
+        let networks = self.widths.in_use(address).filter_map(move |prefix| IpNet::new(address, prefix).ok());
+        networks.map(|network| network.trunc())
+    }
+
+    /// Active bans by their end, after that place.
+    pub(crate) fn page(&self, after: Option<(Timestamp, IpNet)>, count: usize, now: Timestamp) -> Vec<Ban> {
+        let ledger = self.ledger.lock();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let places = ledger.by_end.range((from, Bound::Unbounded)).filter(|(end, _)| now < *end);
+        let bans = places.filter_map(|(_, network)| Some(self.by_network.get(network)?.clone().of(*network)));
+        bans.take(count).collect()
+    }
+
+    /// Lifts every ban within `network`; those that had ended aren't told of.
+    pub(crate) fn lift_within(&self, network: IpNet, now: Timestamp) -> Vec<Ban> {
+        let network = network.trunc();
+        let mut ledger = self.ledger.lock();
+        let within: Vec<_> = if network.prefix_len() == network.max_prefix_len() {
+            let end = self.by_network.get(&network).map(|ban| ban.until);
+            end.map(|end| (end, network)).into_iter().collect()
+        } else {
+            ledger.by_end.iter().filter(|(_, banned)| network.contains(banned)).copied().collect()
+        };
+        let mut lifted = Vec::new();
+        for place in within {
+            ledger.by_end.remove(&place);
+            let (end, banned) = place;
+            self.widths.remove(banned);
+            if let Some((_, ban)) = self.by_network.remove(&banned)
+                && now < end
+            {
+                if let Some(recorder) = &self.recording {
+                    recorder.unbanned(banned);
+                }
+                lifted.push(ban.of(banned));
+            }
+        }
+        lifted
+    }
+
+    /// How many there are, those included that have ended since the last sweep.
+    pub(crate) fn len(&self) -> usize {
+        self.ledger.lock().by_end.len()
+    }
+
     /// Drops what has ended.
     pub(crate) fn sweep(&self, now: Timestamp) {
-        let mut by_end = self.by_end.lock();
-        while by_end.first().is_some_and(|&(end, _)| end <= now) {
-            self.remove_first(&mut by_end);
+        let mut ledger = self.ledger.lock();
+        while ledger.by_end.first().is_some_and(|&(end, _)| end <= now) {
+            self.remove_first(&mut ledger.by_end);
         }
     }
 
@@ -146,6 +268,12 @@ impl Widths {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::By;
+    use crate::verdict::Reason;
+
+    fn cause() -> Cause {
+        Cause { by: By::Operator, reason: Reason::new("test", "").unwrap() }
+    }
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)
@@ -161,12 +289,12 @@ mod tests {
 
     #[test]
     fn every_width_of_both_families_is_found() {
-        let bans = Bans::new(1000);
+        let bans = Bans::new(1000, None);
         for prefix in 0..=32 {
-            bans.place(IpNet::new(ip("203.0.113.7"), prefix).unwrap(), at(100 + u64::from(prefix)), at(0));
+            bans.place(IpNet::new(ip("203.0.113.7"), prefix).unwrap(), at(100 + u64::from(prefix)), at(0), &cause());
         }
         for prefix in 0..=128 {
-            bans.place(IpNet::new(ip("2001:db8::7"), prefix).unwrap(), at(1000 + u64::from(prefix)), at(0));
+            bans.place(IpNet::new(ip("2001:db8::7"), prefix).unwrap(), at(1000 + u64::from(prefix)), at(0), &cause());
         }
         assert_eq!(bans.until(ip("203.0.113.7"), at(1)), Some(at(132)));
         assert_eq!(bans.until(ip("203.0.113.6"), at(1)), Some(at(131)));
@@ -178,26 +306,54 @@ mod tests {
 
     #[test]
     fn rule_17_the_later_end_wins() {
-        let bans = Bans::new(10);
-        assert!(bans.place(net("203.0.113.7/32"), at(100), at(0)).changed);
-        let shorter = bans.place(net("203.0.113.7/32"), at(50), at(1));
+        let bans = Bans::new(10, None);
+        assert!(bans.place(net("203.0.113.7/32"), at(100), at(0), &cause()).changed);
+        let shorter = bans.place(net("203.0.113.7/32"), at(50), at(1), &cause());
         assert_eq!((shorter.until, shorter.changed), (at(100), false));
-        assert_eq!(bans.place(net("203.0.113.7/32"), at(200), at(2)).until, at(200));
+        assert_eq!(bans.place(net("203.0.113.7/32"), at(200), at(2), &cause()).until, at(200));
         assert_eq!(bans.until(ip("203.0.113.7"), at(199)), Some(at(200)));
         assert_eq!(bans.until(ip("203.0.113.7"), at(200)), None);
     }
 
     #[test]
     fn rule_20_an_active_ban_goes_only_when_all_are_active_and_then_the_soonest() {
-        let bans = Bans::new(3);
-        bans.place(net("192.0.2.1/32"), at(10), at(0));
-        bans.place(net("192.0.2.2/32"), at(300), at(0));
-        bans.place(net("192.0.2.3/32"), at(200), at(0));
-        let fourth = bans.place(net("192.0.2.4/32"), at(400), at(10));
+        let bans = Bans::new(3, None);
+        bans.place(net("192.0.2.1/32"), at(10), at(0), &cause());
+        bans.place(net("192.0.2.2/32"), at(300), at(0), &cause());
+        bans.place(net("192.0.2.3/32"), at(200), at(0), &cause());
+        let fourth = bans.place(net("192.0.2.4/32"), at(400), at(10), &cause());
         assert_eq!(fourth.displaced, None, "the first had ended at 10");
-        let fifth = bans.place(net("192.0.2.5/32"), at(150), at(11));
+        let fifth = bans.place(net("192.0.2.5/32"), at(150), at(11), &cause());
         assert_eq!(fifth.displaced, Some((net("192.0.2.3/32"), at(200))));
         assert_eq!(bans.until(ip("192.0.2.2"), at(11)), Some(at(300)));
         assert_eq!(bans.until(ip("192.0.2.3"), at(11)), None);
+    }
+
+    #[test]
+    fn what_is_lifted_is_what_lies_within() {
+        let bans = Bans::new(10, None);
+        for network in ["192.0.2.1/32", "192.0.2.2/32", "192.0.3.1/32", "192.0.2.0/24"] {
+            bans.place(net(network), at(100), at(0), &cause());
+        }
+        assert!(bans.lift_within(net("192.0.2.7/32"), at(1)).is_empty(), "a wider ban holds for it and stays");
+        let one = bans.lift_within(net("192.0.2.1/32"), at(1));
+        assert_eq!(one.iter().map(|ban| ban.network).collect::<Vec<_>>(), [net("192.0.2.1/32")]);
+        assert_eq!(bans.until(ip("192.0.2.1"), at(1)), Some(at(100)), "by the /24");
+        assert_eq!(bans.lift_within(net("192.0.2.0/24"), at(1)).len(), 2);
+        assert_eq!((bans.until(ip("192.0.2.1"), at(1)), bans.len()), (None, 1));
+        assert_eq!(bans.until(ip("192.0.3.1"), at(1)), Some(at(100)));
+    }
+
+    #[test]
+    fn pages_follow_one_another_by_end() {
+        let bans = Bans::new(10, None);
+        for (network, end) in [("192.0.2.3/32", 30), ("192.0.2.1/32", 10), ("192.0.2.2/32", 20), ("192.0.2.4/32", 30)] {
+            bans.place(net(network), at(end), at(0), &cause());
+        }
+        let first = bans.page(None, 2, at(10));
+        let networks = |page: &[Ban]| page.iter().map(|ban| ban.network.to_string()).collect::<Vec<_>>();
+        assert_eq!(networks(&first), ["192.0.2.2/32", "192.0.2.3/32"], "the first has ended");
+        let last = first.last().map(|ban| (ban.until, ban.network));
+        assert_eq!(networks(&bans.page(last, 2, at(10))), ["192.0.2.4/32"]);
     }
 }

@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 /// Entries looked at to find one that hasn't been touched for long.
 const SAMPLE: usize = 8;
 
+#[derive(Debug)]
 struct Entry<V> {
     value: V,
     /// Gone from this instant on; [`Timestamp::MAX`]: only when room is needed.
@@ -21,6 +22,7 @@ struct Entry<V> {
 }
 
 /// A bounded map; not locked by itself.
+#[derive(Debug)]
 pub(crate) struct BoundedMap<K, V> {
     entries: IndexMap<K, Entry<V>, RandomState>,
     capacity: usize,
@@ -60,12 +62,28 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
     }
 
     /// Keeps `value` under `key` until `expires`, making room if there is none.
-    pub(crate) fn insert(&mut self, key: K, value: V, expires: Timestamp, now: Timestamp) {
-        if self.entries.len() >= self.capacity && !self.entries.contains_key(&key) {
-            self.make_room(now);
-        }
+    /// Says what live entry had to go for it.
+    pub(crate) fn insert(&mut self, key: K, value: V, expires: Timestamp, now: Timestamp) -> Option<K> {
+        let full = self.entries.len() >= self.capacity && !self.entries.contains_key(&key);
+        let evicted = if full { self.make_room(now) } else { None };
         self.earliest_expiry = self.earliest_expiry.min(expires);
         self.entries.insert(key, Entry { value, expires, touched: now });
+        evicted
+    }
+
+    /// The value under `key`, made and kept without an end if there is none; it
+    /// counts as touched.
+    pub(crate) fn get_or_insert_with(&mut self, key: &K, make: impl FnOnce() -> V, now: Timestamp) -> &mut V
+    where
+        K: Clone,
+    {
+        if !self.entries.contains_key(key) && self.entries.len() >= self.capacity {
+            self.make_room(now);
+        }
+        let entry = self.entries.entry(key.clone());
+        let entry = entry.or_insert_with(|| Entry { value: make(), expires: Timestamp::MAX, touched: now });
+        entry.touched = now;
+        &mut entry.value
     }
 
     /// Forgets `key`.
@@ -74,6 +92,31 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
         Q: ?Sized + Hash + Equivalent<K>,
     {
         self.entries.swap_remove(key);
+    }
+
+    /// Forgets `key`, and says what was kept there and until when, unless it had expired.
+    pub(crate) fn take<Q>(&mut self, key: &Q, now: Timestamp) -> Option<(V, Timestamp)>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let entry = self.entries.swap_remove(key)?;
+        (now < entry.expires).then_some((entry.value, entry.expires))
+    }
+
+    /// Room for so many more at once, within the capacity.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.entries.reserve(more.min(self.capacity.saturating_sub(self.entries.len())));
+    }
+
+    /// Every entry that hasn't expired, with its end.
+    pub(crate) fn iter(&self, now: Timestamp) -> impl Iterator<Item = (&K, &V, Timestamp)> {
+        let live = self.entries.iter().filter(move |(_, entry)| now < entry.expires);
+        live.map(|(key, entry)| (key, &entry.value, entry.expires))
+    }
+
+    /// Every value, whether it has expired or not.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.values().map(|entry| &entry.value)
     }
 
     /// Forgets everything.
@@ -102,15 +145,14 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
     }
 
     /// How many entries there are, expired ones included.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    fn make_room(&mut self, now: Timestamp) {
+    fn make_room(&mut self, now: Timestamp) -> Option<K> {
         self.sweep(now);
         if self.entries.len() < self.capacity {
-            return;
+            return None;
         }
         // A walk with a large stride from where the last one ended: as good as
         // chance, since hashes decide nothing here and strangers see nothing of it.
@@ -120,9 +162,7 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
             .map(|step| (self.hand + step * stride) % len)
             .min_by_key(|&index| self.entries.get_index(index).map(|(_, entry)| entry.touched));
         self.hand = (self.hand + 1) % len;
-        if let Some(index) = oldest {
-            self.entries.swap_remove_index(index);
-        }
+        self.entries.swap_remove_index(oldest?).map(|(key, _)| key)
     }
 }
 

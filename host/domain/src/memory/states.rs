@@ -6,9 +6,9 @@ use std::sync::Arc;
 use indexmap::Equivalent;
 use smallvec::SmallVec;
 
-use super::{BoundedMap, Shards};
+use super::{BoundedMap, KeptEntry, Recording, Shards};
 use crate::judge::{Kept, StateFormat};
-use crate::store::{Held, Subject, Table};
+use crate::store::{Held, Subject, Table, TableSize};
 use crate::sync::{Condvar, Mutex};
 use crate::time::{Clock, Timestamp};
 use crate::verdict::{Keep, StateBytes};
@@ -53,28 +53,79 @@ struct Shard {
     held: SmallVec<[Subject; 2]>,
     /// Callers that wait for one of them.
     waiting: usize,
+    /// Live states that had to go for others, so far.
+    evicted: u64,
 }
 
 /// The states of one policy, under every format it ever had.
 pub(crate) struct States {
+    policy: Arc<str>,
     shards: Shards<Shard>,
     /// Rung once for whoever waits in a shard; as many as there are shards.
     released: Box<[Condvar]>,
     formats: Mutex<Vec<StateFormat>>,
+    recording: Recording,
 }
 
 impl States {
-    pub(crate) fn new(capacity: usize) -> Self {
-        let make = |capacity| Shard { kept: BoundedMap::new(capacity), held: SmallVec::new(), waiting: 0 };
+    pub(crate) fn new(policy: Arc<str>, capacity: usize, recording: Recording) -> Self {
+        let make = |capacity| Shard { kept: BoundedMap::new(capacity), held: SmallVec::new(), waiting: 0, evicted: 0 };
         let shards = Shards::new(capacity, make);
         let released = shards.iter().map(|_| Condvar::new()).collect();
-        Self { shards, released, formats: Mutex::new(Vec::new()) }
+        Self { policy, shards, released, formats: Mutex::new(Vec::new()), recording }
     }
 
     pub(crate) fn sweep(&self, now: Timestamp) {
         for shard in self.shards.iter() {
             shard.lock().kept.sweep(now);
         }
+    }
+
+    pub(crate) fn size(&self) -> TableSize {
+        let mut size = TableSize { policy: Arc::clone(&self.policy), states: 0, evicted: 0 };
+        for shard in self.shards.iter() {
+            let shard = shard.lock();
+            size.states += shard.kept.len();
+            size.evicted += shard.evicted;
+        }
+        size
+    }
+
+    /// Takes over what was kept elsewhere; nothing is recorded.
+    pub(crate) fn restore(&self, format: &StateFormat, entries: impl IntoIterator<Item = KeptEntry>, now: Timestamp) {
+        let format = self.number(format);
+        let entries = entries.into_iter();
+        let each = entries.size_hint().0 / self.released.len();
+        if each > 0 {
+            self.shards.iter().for_each(|shard| shard.lock().kept.reserve(each));
+        }
+        for KeptEntry { subject, data, expires } in entries.filter(|entry| now < entry.expires) {
+            let shard = self.shards.of(&subject);
+            shard.lock().kept.insert(Key { subject, format }, data, expires, now);
+        }
+    }
+
+    /// Hands over what is kept, shard by shard and format by format.
+    pub(crate) fn each(&self, now: Timestamp, mut take: impl FnMut(&StateFormat, Vec<KeptEntry>)) {
+        for shard in self.shards.iter() {
+            let mut by_format: SmallVec<[(FormatNumber, Vec<KeptEntry>); 2]> = SmallVec::new();
+            for (key, data, expires) in shard.lock().kept.iter(now) {
+                let entry = KeptEntry { subject: key.subject.clone(), data: data.clone(), expires };
+                match by_format.iter_mut().find(|(format, _)| *format == key.format) {
+                    Some((_, entries)) => entries.push(entry),
+                    None => by_format.push((key.format, vec![entry])),
+                }
+            }
+            for (number, entries) in by_format {
+                if let Some(format) = self.format(number) {
+                    take(&format, entries);
+                }
+            }
+        }
+    }
+
+    fn format(&self, number: FormatNumber) -> Option<StateFormat> {
+        self.formats.lock().get(usize::from(number)).cloned()
     }
 
     fn number(&self, format: &StateFormat) -> FormatNumber {
@@ -117,7 +168,8 @@ impl Table for StatesTable {
         shard.held.push(subject.clone());
         drop(shard);
         // Its drop commits and releases, whatever happens inside.
-        let mut holding = Holding { lock, released, subject, formats: &self.formats, now, own, pending: None };
+        let states = &*self.states;
+        let mut holding = Holding { states, lock, released, subject, formats: &self.formats, now, own, pending: None };
         judge(now, &mut holding);
     }
 }
@@ -127,19 +179,37 @@ impl Shard {
         self.kept.get(&KeyRef { subject, format }, now).cloned()
     }
 
-    fn commit(&mut self, subject: &Subject, format: FormatNumber, keep: Keep, now: Timestamp) {
+    fn commit(&mut self, states: &States, subject: &Subject, format: FormatNumber, keep: Keep, now: Timestamp) {
+        if keep == Keep::Unchanged {
+            return;
+        }
+        let recorder = states.recording.as_ref().and_then(|recorder| Some((recorder, states.format(format)?)));
         match keep {
             Keep::Unchanged => {}
-            Keep::Forget => self.kept.remove(&KeyRef { subject, format }),
+            Keep::Forget => {
+                let had = self.kept.take(&KeyRef { subject, format }, now).is_some();
+                if let Some((recorder, format)) = recorder.filter(|_| had) {
+                    recorder.forgot(&states.policy, &format, subject);
+                }
+            }
             Keep::Put(kept) => {
                 let expires = kept.ttl.map_or(Timestamp::MAX, |ttl| now.after(ttl));
-                self.kept.insert(Key { subject: subject.clone(), format }, kept.data, expires, now);
+                if let Some((recorder, format)) = &recorder {
+                    recorder.kept(&states.policy, format, subject, &kept.data, expires);
+                }
+                let evicted = self.kept.insert(Key { subject: subject.clone(), format }, kept.data, expires, now);
+                let Some(evicted) = evicted else { return };
+                self.evicted += 1;
+                if let Some(((recorder, _), format)) = recorder.zip(states.format(evicted.format)) {
+                    recorder.forgot(&states.policy, &format, &evicted.subject);
+                }
             }
         }
     }
 }
 
 struct Holding<'a> {
+    states: &'a States,
     lock: &'a Mutex<Shard>,
     released: &'a Condvar,
     subject: &'a Subject,
@@ -173,7 +243,7 @@ impl Drop for Holding<'_> {
     fn drop(&mut self) {
         let mut shard = self.lock.lock();
         if let Some((format, keep)) = self.pending.take() {
-            shard.commit(self.subject, format, keep, self.now);
+            shard.commit(self.states, self.subject, format, keep, self.now);
         }
         if let Some(index) = shard.held.iter().position(|held| held == self.subject) {
             shard.held.swap_remove(index);

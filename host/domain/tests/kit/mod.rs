@@ -33,7 +33,7 @@ impl Judge for Closure {
     fn judge(&self, dated: &Dated<'_>, kept: &dyn Kept) -> Result<Judgement, Denied> {
         let state = kept.read(0);
         let (verdict, keep) = (self.judge)(dated, state.as_deref())?;
-        Ok(Judgement { verdict, keep, format: 0 })
+        Ok(Judgement { verdict, keep, format: 0, answered: Answered::Own })
     }
 }
 
@@ -237,7 +237,7 @@ pub fn banned_network(judged: &Judged) -> String {
         .iter()
         .find_map(|order| match &order.enforced {
             Enforced::Ban { network, .. } => Some(network.to_string()),
-            Enforced::Wait { .. } | Enforced::Spared => None,
+            Enforced::Wait { .. } | Enforced::Spared | Enforced::LogOnly { .. } => None,
         })
         .unwrap_or_else(|| panic!("no ban in {judged:?}"))
 }

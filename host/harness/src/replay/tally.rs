@@ -256,7 +256,7 @@ impl Side {
                     Slot::Vacant(_) => self.outcome.overflowed = true,
                 }
             }
-            Enforced::Spared => self.outcome.spared += 1,
+            Enforced::Spared | Enforced::LogOnly { .. } => self.outcome.spared += 1,
         }
     }
 

@@ -83,9 +83,9 @@ impl ExpectedOrder {
             (Ordered::Ban { duration: expected, network: wanted }, Enforced::Ban { duration, network, .. }) => {
                 expected == *duration && wanted.is_none_or(|wanted| wanted == *network)
             }
-            (Ordered::Spared, Enforced::Spared) => true,
-            (Ordered::Wait(_), Enforced::Ban { .. } | Enforced::Spared)
-            | (Ordered::Ban { .. }, Enforced::Wait { .. } | Enforced::Spared)
+            (Ordered::Spared, Enforced::Spared | Enforced::LogOnly { .. }) => true,
+            (Ordered::Wait(_), Enforced::Ban { .. } | Enforced::Spared | Enforced::LogOnly { .. })
+            | (Ordered::Ban { .. }, Enforced::Wait { .. } | Enforced::Spared | Enforced::LogOnly { .. })
             | (Ordered::Spared, Enforced::Wait { .. } | Enforced::Ban { .. }) => false,
         };
         what && says(&self.by, &order.policy)
@@ -129,7 +129,7 @@ impl Tally {
                     self.bump(match order.enforced {
                         Enforced::Wait { .. } => Sum::Waits,
                         Enforced::Ban { .. } => Sum::Bans,
-                        Enforced::Spared => Sum::Spared,
+                        Enforced::Spared | Enforced::LogOnly { .. } => Sum::Spared,
                     });
                 }
             }

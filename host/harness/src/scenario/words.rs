@@ -302,7 +302,7 @@ fn order(order: &Order) -> String {
     let what = match &order.enforced {
         Enforced::Wait { duration: time, .. } => format!("a wait of {}", duration(*time)),
         Enforced::Ban { duration: time, network, .. } => format!("a ban of {network} for {}", duration(*time)),
-        Enforced::Spared => "a ban that isn't enforced".to_owned(),
+        Enforced::Spared | Enforced::LogOnly { .. } => "a ban that isn't enforced".to_owned(),
     };
     let (code, text) = (quoted(order.reason.code()), quoted(order.reason.text()));
     format!("{what} by {} because {code}, {text}", escaped(&order.policy))

@@ -4,21 +4,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use portcullis_domain::{Gate, MemoryStore, Store};
+use arc_swap::ArcSwap;
+use portcullis_domain::{Capacity, Clock as _, Gate, MemoryStore, Recorder, Store, Timestamp};
 use portcullis_runtime::{Runtime, RuntimeConfig, Snapshot};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{Failed, ServeArgs, overrides};
+use crate::admin;
 use crate::auth::{Fingerprints, HashPool, ProcessKey};
 use crate::clock::HostClock;
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Overrides, StoreKind};
 use crate::counters::Counters;
 use crate::gatekeeper::Gatekeeper;
 use crate::http::{self, Handle, ServeOptions, Tunnels};
+use crate::journal::Journal;
 use crate::log::{Log, Target};
+use crate::running::{InForce, Running};
 use crate::setup::{LogReporter, Setup, Workshop, http_options, workers};
+use crate::state::{Keeper, StateError};
 use crate::swap::{Stamps, SwapThread, Swapper};
 
 /// How often expired entries are dropped.
@@ -52,7 +57,11 @@ fn run(args: ServeArgs, overrides: Overrides, config: Config, seen: Stamps, log:
         tracing::warn!("{warning}");
     }
     let counters = Arc::new(Counters::default());
-    let gatekeeper = gatekeeper(&setup, &workshop, log, &counters)?;
+    let kept = Kept::open(&setup.config, &counters)?;
+    let journal = Journal::start(&setup.config.journal).map_err(|error| Failed::Usage(error.to_string()))?;
+    let gatekeeper = gatekeeper(&setup, &workshop, log, &counters, &kept, &journal)?;
+    journal.in_force(gatekeeper.gate().clock().now(), &setup.policies);
+    let admin = admin::Bound::open(&setup.config.admin).map_err(|error| Failed::Usage(error.to_string()))?;
     let drain_timeout = setup.config.listen.drain_timeout;
     let options = serve_options(&setup, workshop.workers);
     // Signals are taken before anyone can connect: one that comes early isn't lost.
@@ -62,13 +71,44 @@ fn run(args: ServeArgs, overrides: Overrides, config: Config, seen: Stamps, log:
     announce(&handle, &setup);
     let started = setup.config.clone();
     let (config_file, log_too) = (args.config, log.clone());
-    let swapper = Swapper { config_file, overrides, workshop, setup, started, seen, gatekeeper, log: log_too };
-    let gate = Arc::clone(swapper.gatekeeper.gate());
+    let since = jiff::Timestamp::now();
+    let in_force = InForce { config: started.clone(), policies: setup.policies.clone(), since };
+    let in_force = Arc::new(ArcSwap::from_pointee(in_force));
+    let swapper = Swapper {
+        config_file,
+        overrides,
+        workshop,
+        setup,
+        started,
+        seen,
+        gatekeeper: gatekeeper.clone(),
+        log: log_too,
+        in_force: Arc::clone(&in_force),
+        journal: journal.clone(),
+    };
+    let gate = Arc::clone(gatekeeper.gate());
     let swapping = SwapThread::start(swapper).context("can't watch the configuration")?;
+    let running = Running {
+        started: since,
+        gatekeeper,
+        store: kept.store,
+        counters: Arc::clone(&counters),
+        log: log.clone(),
+        journal: journal.clone(),
+        keeper: kept.keeper.clone(),
+        in_force,
+        swapping: swapping.requests(),
+    };
+    let administration = admin.serve(Arc::new(running)).context("can't start the administration")?;
     waiting.block_on(signals.until_ended(&gate, &swapping, log));
     tracing::info!("ending: requests under way have {} s", drain_timeout.as_secs());
     handle.drain(drain_timeout);
     let joined = handle.join();
+    drop(administration);
+    journal.close();
+    if let Some(keeper) = &kept.keeper {
+        keeper.close();
+    }
     if let Some(swapper) = swapping.stop() {
         for judge in swapper.setup.judges() {
             tracing::info!("policy {}: {}", judge.name(), totals(&judge.snapshot()));
@@ -94,14 +134,48 @@ fn workshop(config: &Config, log: &Log) -> Result<Workshop, Failed> {
     Ok(Workshop { runtime, reporter, key, workers: workers(config), tunnels: Tunnels::default() })
 }
 
-fn gatekeeper(setup: &Setup, workshop: &Workshop, log: &Log, counters: &Arc<Counters>) -> Result<Gatekeeper, Failed> {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+/// Waits, bans and kept state, and what makes them durable.
+struct Kept {
+    store: Arc<MemoryStore>,
+    keeper: Option<Keeper>,
+    clock: Arc<HostClock>,
+}
+
+impl Kept {
+    fn open(config: &Config, counters: &Arc<Counters>) -> Result<Self, Failed> {
+        let StoreKind::Sqlite(path) = &config.state.store else {
+            let clock = Arc::new(HostClock::start(Timestamp::default()));
+            return Ok(Self { store: Arc::default(), keeper: None, clock });
+        };
+        let wrong = |error: StateError| Failed::Usage(error.to_string());
+        let keeper = Keeper::open(path).map_err(wrong)?;
+        let clock = Arc::new(HostClock::start(keeper.latest()));
+        let recorder: Arc<dyn Recorder> = Arc::new(keeper.clone());
+        let store = Arc::new(MemoryStore::with_recorder(Capacity::default(), Some(recorder)));
+        let counted = Arc::clone(counters);
+        let totals = move || counted.all().map(|(name, count)| (name.to_owned(), count)).collect();
+        counters.resume(&keeper.restore(&store, clock.now(), totals).map_err(wrong)?);
+        Ok(Self { store, keeper: Some(keeper), clock })
+    }
+}
+
+fn gatekeeper(
+    setup: &Setup,
+    workshop: &Workshop,
+    log: &Log,
+    counters: &Arc<Counters>,
+    kept: &Kept,
+    journal: &Journal,
+) -> Result<Gatekeeper, Failed> {
+    let store: Arc<dyn Store> = Arc::clone(&kept.store) as _;
     let ruleset = setup.ruleset(&*store);
     let gate_key = ProcessKey::generate().map_err(anyhow::Error::from)?;
-    let gate = Gate::new(store, Arc::new(HostClock::start()), ruleset, gate_key.to_bytes());
+    let gate = Gate::new(store, Arc::clone(&kept.clock) as _, ruleset, gate_key.to_bytes());
+    let gate = gate.witnessed_by(Arc::new(journal.clone()));
     let hashing = HashPool::start(setup.config.auth.hashing_threads).map_err(anyhow::Error::from)?;
     let fingerprints = Fingerprints::new(workshop.key.clone());
-    Ok(Gatekeeper::new(Arc::new(gate), setup.front(), hashing, fingerprints, log.clone(), Arc::clone(counters)))
+    let (front, counters) = (setup.front(), Arc::clone(counters));
+    Ok(Gatekeeper::new(Arc::new(gate), front, hashing, fingerprints, log.clone(), counters, kept.keeper.clone()))
 }
 
 fn serve_options(setup: &Setup, workers: usize) -> ServeOptions {

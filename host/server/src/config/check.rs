@@ -95,8 +95,8 @@ impl Overrides {
 
 /// Reports settings that don't go together. Keys already found wrong are left
 /// out, so that one mistake isn't reported as two.
-pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, sections: [Section<'t>; 2], overrides: &Overrides) {
-    let [source, auth] = sections;
+pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, sections: [Section<'t>; 3], overrides: &Overrides) {
+    let [source, auth, admin] = sections;
     if config.listen.address.is_empty() && reader.clean("listen.address") {
         reader.mistake(Place::Nowhere, "listen.address", conflict("at least one address is needed"));
     }
@@ -111,12 +111,31 @@ pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, sections: [Sec
     if config.auth.failure_statuses.is_empty() && reader.clean("auth.failure_statuses") {
         conflict_at(reader, auth, "auth.failure_statuses", "at least one status is needed, else no login ever fails");
     }
+    check_admin(reader, config, admin);
     if !reader.clean("auth.mode") {
         return;
     }
     match config.auth.mode {
         Mode::File => check_file_mode(reader, config, auth),
         Mode::Upstream => check_upstream_mode(reader, config, auth, overrides),
+    }
+}
+
+fn check_admin<'t>(reader: &mut Reader<'t>, config: &Config, admin: Section<'t>) {
+    let clean = reader.clean("admin.address") && reader.clean("admin.token_file");
+    match (&config.admin.address, &config.admin.token_file) {
+        (Some(_), None) if clean => {
+            conflict_at(
+                reader,
+                admin,
+                "admin.address",
+                "needs admin.token_file: over TCP nobody is let in without a token",
+            );
+        }
+        (None, Some(_)) if clean => {
+            conflict_at(reader, admin, "admin.token_file", "only used with admin.address");
+        }
+        _ => {}
     }
 }
 

@@ -144,6 +144,58 @@ pub const KEYS: &[Key] = &[
     key("policy.NAME.limits.memory", SIZE, r#""64MiB""#, "Memory of one instance, all memories and tables together."),
     key("policy.NAME.limits.state", SIZE, r#""1KiB""#, "State kept for one subject."),
     key(
+        "policy.NAME.mode",
+        r#""enforce" or "shadow""#,
+        r#""enforce""#,
+        "Whether its orders are enforced; in shadow it judges with its own state, and what it would do is only compared.",
+    ),
+    open(
+        "guard.max_bans_per_minute",
+        COUNT,
+        "Bans of one policy that are enforced in a minute; more are only logged, until it keeps to that again; left out: no cap.",
+    ),
+    open(
+        "guard.max_new_bans",
+        COUNT,
+        "Sources that a changed policy may newly ban in the recent journal; a change that would ban more is refused; left out: no check.",
+    ),
+    at_start(key(
+        "state.store",
+        r#""memory" or "sqlite:PATH""#,
+        r#""memory""#,
+        "Where waits, bans, kept state and totals live; in memory a restart forgets them.",
+    )),
+    at_start(open(
+        "journal.dir",
+        PATH,
+        "Folder for the journal of attempts, verdicts and acts, private to the server's user; left out: only the newest events are kept, in memory.",
+    )),
+    at_start(key(
+        "journal.max_size",
+        SIZE,
+        r#""256MiB""#,
+        "Size of the journal; its oldest segment goes when it is larger.",
+    )),
+    at_start(key("journal.max_age", DURATION, r#""30d""#, "How long events stay in the journal.")),
+    at_start(open(
+        "admin.socket",
+        PATH,
+        "Unix socket for the administration, for the server's user alone; left out: portcullis/admin.sock in the \
+         folder for run-time files; \"\": none.",
+    )),
+    at_start(open("admin.address", "address:port", "TCP address for the administration; needs admin.token_file.")),
+    at_start(open(
+        "admin.token_file",
+        PATH,
+        "File with the token that the administration over TCP takes, of at least 16 bytes.",
+    )),
+    at_start(open(
+        "admin.health_address",
+        "address:port",
+        "TCP address for /healthz, /readyz and /metrics alone, without a token.",
+    )),
+    at_start(open("service.user", TEXT, "User to become once everything is open, if started as root; left out: none.")),
+    key(
         "log.level",
         r#""error", "warn", "info", "debug" or "trace""#,
         r#""info""#,

@@ -54,6 +54,16 @@ pub struct Config {
     pub gate: Gate,
     /// The policies in use: the bundle's three first, then the operator's by name.
     pub policies: Vec<PolicyConfig>,
+    /// What keeps a change from banning everyone.
+    pub guard: Guard,
+    /// What survives a restart.
+    pub state: State,
+    /// What is written down about events.
+    pub journal: Journal,
+    /// How the server is administered.
+    pub admin: Admin,
+    /// The server as a service of the system.
+    pub service: Service,
     /// Where the log goes.
     pub log: LogConfig,
     /// How plugins are run.
@@ -156,6 +166,74 @@ pub struct Gate {
     pub close_tunnels: bool,
 }
 
+/// What keeps a change from banning everyone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guard {
+    /// Bans of one policy that are enforced in a minute; `None`: all.
+    pub max_bans_per_minute: Option<u32>,
+    /// Sources that a changed policy may newly ban in the recent journal; `None`: any number.
+    pub max_new_bans: Option<u32>,
+}
+
+/// What survives a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Where waits, bans, kept state and totals live.
+    pub store: StoreKind,
+}
+
+/// Where waits, bans, kept state and totals live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In memory alone: a restart forgets them.
+    Memory,
+    /// In memory, and in this SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// What is written down about events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Journal {
+    /// Folder of its segments; `None`: only the newest events are kept, in memory.
+    pub dir: Option<PathBuf>,
+    /// Size at which the oldest segment goes, in bytes.
+    pub max_size: u64,
+    /// How long events stay.
+    pub max_age: Duration,
+}
+
+/// How the server is administered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admin {
+    /// The Unix socket.
+    pub socket: AdminSocket,
+    /// A TCP address; then there is a token.
+    pub address: Option<SocketAddr>,
+    /// File with the token for TCP.
+    pub token_file: Option<PathBuf>,
+    /// A TCP address for health and metrics alone.
+    pub health_address: Option<SocketAddr>,
+}
+
+/// The Unix socket of the administration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AdminSocket {
+    /// Where run-time files of this user go, if that can be used.
+    #[default]
+    Usual,
+    /// None.
+    Off,
+    /// There.
+    At(PathBuf),
+}
+
+/// The server as a service of the system.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// User to become once everything is open, if started as root.
+    pub user: Option<String>,
+}
+
 /// Where the log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -218,6 +296,7 @@ impl Config {
             max_wait: self.gate.max_wait,
             max_ban: self.gate.max_ban,
             verified_for: self.auth.verified_for,
+            max_bans_per_minute: self.guard.max_bans_per_minute,
         }
     }
 }

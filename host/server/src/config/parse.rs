@@ -4,13 +4,18 @@
 //! It must not know what keys there are, nor where a value stands.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use portcullis_harness::document::mistake::Wrong;
 use portcullis_harness::document::value::{self, Parsed};
 use toml::de::DeValue;
+
+use super::{AdminSocket, StoreKind};
+
+/// Longest path of a Unix socket that Linux takes.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Text that isn't empty and holds no control characters.
 pub(super) fn text(value: &DeValue<'_>) -> Parsed<String> {
@@ -105,6 +110,29 @@ fn canonical(network: IpNet) -> Option<IpNet> {
         Some(v4) => IpNet::new(IpAddr::V4(v4), v6.prefix_len().checked_sub(96)?).ok(),
         None => Some(network),
     }
+}
+
+/// Where state lives: `memory`, or `sqlite:` and a file path.
+pub(super) fn store(value: &DeValue<'_>, base: &Path) -> Parsed<StoreKind> {
+    const FORM: &str = r#""memory" or "sqlite:PATH", such as "sqlite:/var/lib/portcullis/state.sqlite""#;
+    let text = text(value).map_err(|_| Wrong::expected(FORM))?;
+    match text.split_once(':') {
+        None if text == "memory" => Ok(StoreKind::Memory),
+        Some(("sqlite", path)) if !path.is_empty() => Ok(StoreKind::Sqlite(base.join(path))),
+        _ => Err(Wrong::expected(FORM)),
+    }
+}
+
+/// The path of a Unix socket, which the system bounds; empty for none.
+pub(super) fn socket_path(value: &DeValue<'_>, base: &Path) -> Parsed<AdminSocket> {
+    if value.as_str() == Some("") {
+        return Ok(AdminSocket::Off);
+    }
+    let path = base.join(file_path(value)?);
+    if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX {
+        return Err(Wrong::expected(format!("a path of at most {SOCKET_PATH_BYTES_MAX} bytes, its folder included")));
+    }
+    Ok(AdminSocket::At(path))
 }
 
 pub(super) fn socket_address(value: &DeValue<'_>) -> Parsed<SocketAddr> {

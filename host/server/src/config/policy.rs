@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_domain::{Kind, SubjectBy};
+use portcullis_domain::{Kind, PolicyMode, SubjectBy};
 use portcullis_harness::document::mistake::{Cause, Wrong, nearest};
 use portcullis_harness::document::policy::{self, KINDS, OnFailure};
 use portcullis_harness::document::reader::{Reader, Section, full};
@@ -51,6 +51,8 @@ pub struct PolicyConfig {
     pub fallback_settings: Vec<Setting>,
     /// What the plugin may use.
     pub limits: PluginLimits,
+    /// Whether its orders are enforced.
+    pub mode: PolicyMode,
 }
 
 /// All policies in use: the bundle's three first, then the operator's by name.
@@ -93,6 +95,9 @@ fn read_policy<'t>(
     let on_failure = reader.get(section, "policy.NAME.on_failure", on_failure_of);
     let fallback_settings = setting::read(reader, section, "policy.NAME.fallback_settings").unwrap_or_default();
     let limits = read_limits(reader, section);
+    let mode = reader.get(section, "policy.NAME.mode", |value| {
+        value::choice(value, &[("enforce", PolicyMode::Enforce), ("shadow", PolicyMode::Shadow)])
+    });
     if let Some(line) = line {
         for (path, expected) in [
             ("policy.NAME.kind", "\"wait\", \"ban\" or \"scanner\""),
@@ -115,6 +120,7 @@ fn read_policy<'t>(
         on_failure,
         fallback_settings,
         limits,
+        mode,
     })
 }
 

@@ -14,11 +14,17 @@ use portcullis_harness::document::value::{self, Parsed};
 use toml::de::{DeTable, DeValue};
 
 use super::check::{self, Overrides};
-use super::{Auth, Config, Gate, KEYS, Listen, LogConfig, Mode, Plugins, Upstream, UpstreamUrl, parse, policy};
+use super::{
+    Admin, Auth, Config, Gate, Guard, Journal, KEYS, Listen, LogConfig, Mode, Plugins, Service, State, Upstream,
+    UpstreamUrl, parse, policy,
+};
 use crate::auth::IdCase;
 use crate::log::{Format, Level};
 
-const SECTIONS: [&str; 8] = ["listen", "source", "upstream", "auth", "gate", "policy", "log", "plugins"];
+const SECTIONS: [&str; 13] = [
+    "listen", "source", "upstream", "auth", "gate", "policy", "guard", "state", "journal", "admin", "service", "log",
+    "plugins",
+];
 const MS: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -59,6 +65,11 @@ fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path
     let upstream = section(reader, "upstream");
     let auth = section(reader, "auth");
     let gate = section(reader, "gate");
+    let guard = section(reader, "guard");
+    let state = section(reader, "state");
+    let journal = section(reader, "journal");
+    let admin = section(reader, "admin");
+    let service = section(reader, "service");
     let log = section(reader, "log");
     let plugins = section(reader, "plugins");
 
@@ -70,12 +81,17 @@ fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path
         upstream: upstream_config,
         gate: read_gate(reader, gate),
         policies: policy::read(reader, root, base),
+        guard: read_guard(reader, guard),
+        state: State { store: reader.get(state, "state.store", |value| parse::store(value, base)) },
+        journal: read_journal(reader, journal, base),
+        admin: read_admin(reader, admin, base),
+        service: Service { user: reader.maybe(service, "service.user", parse::text) },
         log: read_log(reader, log, base),
         plugins: Plugins {
             cache: reader.maybe(plugins, "plugins.cache", parse::file_path).map(|path| base.join(path)),
         },
     };
-    check::check(reader, &config, [source, auth], overrides);
+    check::check(reader, &config, [source, auth, admin], overrides);
     config
 }
 
@@ -190,6 +206,31 @@ fn read_gate<'t>(reader: &mut Reader<'t>, section: Section<'t>) -> Gate {
         max_wait: reader.get(section, "gate.max_wait", within(MS, 3660 * DAY)),
         max_ban: reader.get(section, "gate.max_ban", within(MS, 36600 * DAY)),
         close_tunnels: reader.get(section, "gate.close_tunnels", value::boolean),
+    }
+}
+
+fn read_guard<'t>(reader: &mut Reader<'t>, section: Section<'t>) -> Guard {
+    let bans = |value: &DeValue<'_>| value::count(value, 0, u32::MAX);
+    Guard {
+        max_bans_per_minute: reader.maybe(section, "guard.max_bans_per_minute", bans),
+        max_new_bans: reader.maybe(section, "guard.max_new_bans", bans),
+    }
+}
+
+fn read_journal<'t>(reader: &mut Reader<'t>, section: Section<'t>, base: &Path) -> Journal {
+    Journal {
+        dir: reader.maybe(section, "journal.dir", parse::file_path).map(|path| base.join(path)),
+        max_size: reader.get(section, "journal.max_size", |value| parse::size(value, 1 << 20, 1 << 40)),
+        max_age: reader.get(section, "journal.max_age", within(Duration::from_secs(60), 3660 * DAY)),
+    }
+}
+
+fn read_admin<'t>(reader: &mut Reader<'t>, section: Section<'t>, base: &Path) -> Admin {
+    Admin {
+        socket: reader.maybe(section, "admin.socket", |value| parse::socket_path(value, base)).unwrap_or_default(),
+        address: reader.maybe(section, "admin.address", parse::socket_address),
+        token_file: reader.maybe(section, "admin.token_file", parse::file_path).map(|path| base.join(path)),
+        health_address: reader.maybe(section, "admin.health_address", parse::socket_address),
     }
 }
 

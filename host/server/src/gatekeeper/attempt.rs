@@ -110,6 +110,7 @@ impl Post {
         let judged = self.judge(&front, &visit, &login, checked.outcome, Some(checked.known), |gate, finished| {
             gate.judge_attempt(admission, finished)
         });
+        self.settle(&judged).await;
         match checked.outcome {
             _ if judged.denied => Checked::Denied,
             Outcome::Success => Checked::Right,
@@ -145,6 +146,7 @@ impl Post {
                     let judged = self.judge(front, visit, &login, Outcome::Failure, None, |gate, finished| {
                         gate.judge_refuted(recognised, finished)
                     });
+                    self.settle(&judged).await;
                     return forwarded.unless_denied(&judged, visit, None);
                 }
                 Answer::Reply { response: forwarded.into_response(), client_id: Some(login.client_id) }
@@ -200,6 +202,7 @@ impl Post {
         }
         let judged =
             self.judge(&front, &visit, &login, outcome, None, |gate, finished| gate.judge_attempt(admission, finished));
+        self.settle(&judged).await;
         let client_id = (outcome == Outcome::Success).then_some(login.client_id);
         forwarded.unless_denied(&judged, &visit, client_id)
     }

@@ -20,13 +20,14 @@ use http::header::HeaderName;
 use http::{HeaderMap, Request, Response, StatusCode};
 use portcullis_domain::event::{METHOD_BYTES_MAX, PATH_BYTES_MAX, cut};
 use portcullis_domain::source::Decided;
-use portcullis_domain::{Admitted, ClientId, Gate, Refusal, Request as JudgedRequest};
+use portcullis_domain::{Admitted, ClientId, Gate, Judged, Refusal, Request as JudgedRequest};
 
 use crate::auth::{Fingerprints, HashPool};
 use crate::counters::Counters;
 use crate::http::proxy::{self, Forwarding};
 use crate::http::{Body, Connection, Form, Refusal as TransportRefusal, RefusedRequest, Reply, Service, Status};
 use crate::log::{Access, Line, Log, Refused as RefusedLine};
+use crate::state::Keeper;
 
 use facts::Facts;
 use finishing::Finishing;
@@ -48,6 +49,7 @@ struct Post {
     fingerprints: Fingerprints,
     log: Log,
     counters: Arc<Counters>,
+    keeper: Option<Keeper>,
     forwarded_for_ignored: AtomicBool,
 }
 
@@ -95,10 +97,12 @@ impl Gatekeeper {
         fingerprints: Fingerprints,
         log: Log,
         counters: Arc<Counters>,
+        keeper: Option<Keeper>,
     ) -> Self {
         let front = ArcSwap::from_pointee(front);
         let forwarded_for_ignored = AtomicBool::new(false);
-        Self { post: Arc::new(Post { gate, front, hashing, fingerprints, log, counters, forwarded_for_ignored }) }
+        let post = Post { gate, front, hashing, fingerprints, log, counters, keeper, forwarded_for_ignored };
+        Self { post: Arc::new(post) }
     }
 
     /// Puts another front in force, for requests from now on. If who may log in
@@ -170,7 +174,7 @@ impl Post {
         visit: Visit,
     ) -> Response<Body> {
         match self.answer(&front, request, &connection, &visit).await {
-            Answer::Reply { response, client_id } => self.send_off(&front, &visit, response, client_id.as_ref()),
+            Answer::Reply { response, client_id } => self.send_off(&front, &visit, response, client_id.as_ref()).await,
             Answer::Refused(refused) => self.turn_away(&visit.decided, visit.form, refused),
         }
     }
@@ -233,9 +237,17 @@ impl Post {
         }
     }
 
+    /// A ban is durable before the reply that follows it leaves, unless the
+    /// disk takes too long.
+    async fn settle(&self, judged: &Judged) {
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| judged.has_banned()) {
+            keeper.settled().await;
+        }
+    }
+
     /// The head of the reply is known: scanners judge, and what they order is in
     /// force when it leaves.
-    fn send_off(
+    async fn send_off(
         &self,
         front: &Front,
         visit: &Visit,
@@ -255,6 +267,7 @@ impl Post {
         let judged = self.gate.judge_request(&visit.admitted, &request);
         self.counters.scanner_judged.add(u64::from(judged.judged_by));
         self.tell_orders(front, visit.admitted.source(), &judged);
+        self.settle(&judged).await;
         if judged.denied {
             response = Reply::new(Status::ServiceUnavailable).into_response(visit.form);
         }

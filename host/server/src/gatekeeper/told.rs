@@ -36,9 +36,23 @@ impl Post {
     }
 
     fn tell_order(&self, front: &Front, source: Source, order: &Order) {
+        if order.trusted_again {
+            tracing::warn!("policy {}: keeps to guard.max_bans_per_minute again; its bans are enforced", order.policy);
+        }
         match &order.enforced {
             Enforced::Wait { .. } => self.counters.waits.bump(),
             Enforced::Spared => self.counters.bans_spared.bump(),
+            Enforced::LogOnly { network, tripped, .. } => {
+                self.counters.bans_log_only.bump();
+                if *tripped {
+                    tracing::error!(
+                        %network,
+                        "policy {}: more bans in a minute than guard.max_bans_per_minute allows; its bans are not \
+                         enforced until it keeps to that for a minute",
+                        order.policy
+                    );
+                }
+            }
             Enforced::Ban { network, placed, first_private, .. } => {
                 self.counters.bans.bump();
                 if placed.changed {

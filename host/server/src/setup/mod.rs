@@ -115,7 +115,8 @@ impl Setup {
     pub fn ruleset(&self, store: &dyn Store) -> Ruleset {
         let bind = |policy: &LoadedPolicy| {
             let judge = Arc::clone(&policy.judge);
-            Policy::new(&policy.config.name, policy.config.kind, policy.config.subject, judge)
+            let config = &policy.config;
+            Policy::new(&config.name, config.kind, config.subject, judge).mode(config.mode)
         };
         let policies = self.policies.iter().map(bind).collect();
         Ruleset::new(self.config.source.clone(), self.config.limits(), policies, store)

@@ -5,7 +5,7 @@ use std::mem::discriminant;
 use std::path::Path;
 use std::sync::Arc;
 
-use portcullis_domain::Kind;
+use portcullis_domain::{Kind, PolicyMode};
 use portcullis_harness::document::setting::to_plugin;
 use portcullis_harness::{Failing, PolicyPlan};
 use portcullis_runtime::{
@@ -72,7 +72,8 @@ pub(super) fn load(
     let mut policies = Vec::new();
     let mut mistakes = Vec::new();
     // What can't be had is told of when its policy's turn comes.
-    let running = config.policies.iter().filter_map(|wanted| Some((wanted.kind, loader.plugin(&wanted.plugin).ok()?)));
+    let enforcing = config.policies.iter().filter(|wanted| wanted.mode == PolicyMode::Enforce);
+    let running = enforcing.filter_map(|wanted| Some((wanted.kind, loader.plugin(&wanted.plugin).ok()?)));
     let running: Vec<_> = running.collect();
     for wanted in &config.policies {
         let known = before.iter().find(|known| known.config.name == wanted.name);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 use portcullis_domain::source::Source;
-use portcullis_domain::{ClientId, Finished, Gate, MemoryStore, Outcome, Passage, Store};
+use portcullis_domain::{ClientId, Finished, Gate, MemoryStore, Outcome, Passage, Store, Timestamp};
 use portcullis_runtime::{Runtime, RuntimeConfig, Silent};
 use tempfile::TempDir;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -65,13 +65,19 @@ impl Place {
         let log = Log::start(Level::Info, Format::Text, Target::Writer(Box::new(paper.clone()))).unwrap();
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let ruleset = setup.ruleset(&*store);
-        let gate = Arc::new(Gate::new(store, Arc::new(HostClock::start()), ruleset, key.to_bytes()));
+        let gate =
+            Arc::new(Gate::new(store, Arc::new(HostClock::start(Timestamp::default())), ruleset, key.to_bytes()));
         let hashing = HashPool::start(std::num::NonZeroUsize::new(1)).unwrap();
         let counters = Arc::new(Counters::default());
-        let gatekeeper = Gatekeeper::new(gate, setup.front(), hashing, Fingerprints::new(key), log.clone(), counters);
+        let fingerprints = Fingerprints::new(key);
+        let gatekeeper = Gatekeeper::new(gate, setup.front(), hashing, fingerprints, log.clone(), counters, None);
         let started = setup.config.clone();
         let config_file = Some(config_file);
-        let swapper = Swapper { config_file, overrides, workshop, setup, started, seen, gatekeeper, log };
+        let (config, policies) = (started.clone(), setup.policies.clone());
+        let in_force = Arc::new(ArcSwap::from_pointee(InForce { config, policies, since: jiff::Timestamp::now() }));
+        let journal = Journal::start(&started.journal).unwrap();
+        let swapper =
+            Swapper { config_file, overrides, workshop, setup, started, seen, gatekeeper, log, in_force, journal };
         Self { folder, paper, swapper }
     }
 
@@ -83,7 +89,7 @@ impl Place {
     fn swap(&mut self) -> (bool, String) {
         let subscriber = tracing_subscriber::registry().with(self.swapper.log.layer());
         let done = tracing::subscriber::with_default(subscriber, || {
-            let done = self.swapper.swap();
+            let done = self.swapper.swap(false);
             if let Err(error) = &done {
                 error.tell();
             }

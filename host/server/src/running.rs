@@ -1,0 +1,47 @@
+//! The running server, as those see it who administer it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use portcullis_domain::MemoryStore;
+
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::gatekeeper::Gatekeeper;
+use crate::journal::Journal;
+use crate::log::Log;
+use crate::setup::LoadedPolicy;
+use crate::state::Keeper;
+use crate::swap::SwapRequests;
+
+/// What is in force, swapped as a whole.
+pub struct InForce {
+    /// The configuration.
+    pub config: Config,
+    /// Its policies.
+    pub policies: Vec<LoadedPolicy>,
+    /// Since when.
+    pub since: jiff::Timestamp,
+}
+
+/// Everything that can be asked or told to do something.
+pub struct Running {
+    /// When the process began to serve.
+    pub started: jiff::Timestamp,
+    /// Answers requests; it has the gate.
+    pub gatekeeper: Gatekeeper,
+    /// Waits, bans and kept state.
+    pub store: Arc<MemoryStore>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// The log.
+    pub log: Log,
+    /// The journal.
+    pub journal: Journal,
+    /// What makes state durable, if anything does.
+    pub keeper: Option<Keeper>,
+    /// What is in force.
+    pub in_force: Arc<ArcSwap<InForce>>,
+    /// Has changes put in force.
+    pub swapping: SwapRequests,
+}
