@@ -33,7 +33,7 @@ pub use guard::Tripped;
 pub use judge::{Answered, Denied, Interest, Judge, Judgement, Kept, Kind, Provenance, StateFormat, SubjectBy};
 pub use memory::{Capacity, KeptEntry, MemoryStore};
 pub use ruleset::{Limits, Policy, Ruleset};
-pub use shadow::{ShadowLedger, ShadowReport};
+pub use shadow::{Compared, ShadowCounts, ShadowLedger, ShadowOrder, ShadowReport};
 pub use source::{Source, SourceRules};
 pub use store::{Ban, By, Cause, Placed, Recorder, Sizes, Store, Subject, Table, TableSize, Wait};
 pub use time::{Clock, Timestamp, VirtualClock};

@@ -107,6 +107,11 @@ impl SourceRules {
         Decided { source: Source::new(hop, self.ipv6_prefix), peer_trusted, header_ignored: false }
     }
 
+    /// Networks that are never banned (rule 4): those named so, and trusted proxies.
+    pub fn spared(&self) -> impl Iterator<Item = IpNet> + '_ {
+        self.never_ban.iter().chain(&self.trusted_proxies).copied()
+    }
+
     /// Rule 4: whether this address may never be banned.
     #[must_use]
     pub fn spares(&self, address: IpAddr) -> bool {

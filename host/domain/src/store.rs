@@ -153,8 +153,8 @@ pub trait Store: Send + Sync {
     /// Bans a network until then, or longer if it is already.
     fn ban(&self, network: IpNet, until: Timestamp, now: Timestamp, cause: &Cause) -> Placed;
 
-    /// Lifts every ban of a network within that one, itself included, and says which.
-    fn unban_within(&self, network: IpNet, now: Timestamp) -> Vec<Ban>;
+    /// Lifts every ban of a network that is one of those or lies within one, and says which.
+    fn unban_within(&self, networks: &[IpNet], now: Timestamp) -> Vec<Ban>;
 
     /// When the last of the bans that hold for `address` ends.
     fn banned_until(&self, address: IpAddr, now: Timestamp) -> Option<Timestamp>;

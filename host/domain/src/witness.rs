@@ -66,6 +66,12 @@ pub enum Act<'a> {
     NeverBan(&'a Ban),
     /// A subject's wait was ended by hand.
     Unwait(&'a Wait),
+    /// A policy that had ordered too many bans is trusted again, by hand
+    /// (rule 33).
+    Trust {
+        /// Its name.
+        policy: &'a str,
+    },
 }
 
 impl Act<'_> {
@@ -78,6 +84,7 @@ impl Act<'_> {
                 Subject::Source(network) | Subject::Pair(_, network) => Some(*network),
                 Subject::Id(_) => None,
             },
+            Self::Trust { .. } => None,
         }
     }
 }

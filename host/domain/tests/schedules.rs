@@ -1,5 +1,6 @@
-//! Schedules of the gate, the turnstile, kept state and verified pairs, explored by
-//! loom up to a bound of preemptions. The ban ledger isn't among them.
+//! Schedules of the gate, the turnstile, kept state, verified pairs and the ledger
+//! of bans, explored by loom up to a bound of preemptions. The map inside that
+//! ledger isn't loom's: each of its operations counts as one step.
 //!
 //! Run with `RUSTFLAGS="--cfg loom" cargo test -p portcullis-domain --test schedules --profile loom`;
 //! without that flag this file is empty.
@@ -7,11 +8,13 @@
 #![allow(clippy::unwrap_used, reason = "a broken test stops")]
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use loom::future::block_on;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
@@ -136,8 +139,86 @@ fn rule_8_what_was_checked_against_old_credentials_is_never_remembered() {
     });
 }
 
+fn address(last: u8) -> IpAddr {
+    IpAddr::from([203, 0, 113, last])
+}
+
+fn network(last: u8) -> IpNet {
+    IpNet::from(address(last))
+}
+
+fn ban(store: &MemoryStore, last: u8, until: u64) {
+    let cause = Cause { by: By::Operator, reason: Reason::new("test", "").unwrap() };
+    store.ban(network(last), Timestamp::from_millis(until), Timestamp::from_millis(1), &cause);
+}
+
+fn banned_until(store: &MemoryStore, last: u8) -> Option<u64> {
+    store.banned_until(address(last), Timestamp::from_millis(1)).map(Timestamp::as_millis)
+}
+
+#[test]
+fn rule_15_a_ban_holds_while_others_of_its_width_come_and_go() {
+    explore(|| {
+        let store = Arc::new(MemoryStore::new(Capacity { states: 8, waits: 8, bans: 8 }));
+        ban(&store, 7, 100);
+        let changing = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || {
+                ban(&store, 8, 100);
+                store.unban_within(&[network(8)], Timestamp::from_millis(1));
+            })
+        };
+        assert_eq!(banned_until(&store, 7), Some(100));
+        assert_eq!(banned_until(&store, 7), Some(100));
+        changing.join().unwrap();
+        assert_eq!((banned_until(&store, 7), banned_until(&store, 8)), (Some(100), None));
+    });
+}
+
+#[test]
+fn rule_17_of_two_bans_of_one_network_at_once_the_later_end_wins_and_it_is_never_free() {
+    explore(|| {
+        let store = Arc::new(MemoryStore::new(Capacity { states: 8, waits: 8, bans: 8 }));
+        ban(&store, 7, 50);
+        let other = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || ban(&store, 7, 100))
+        };
+        let reading = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || assert!(banned_until(&store, 7).is_some()))
+        };
+        ban(&store, 7, 200);
+        other.join().unwrap();
+        reading.join().unwrap();
+        assert_eq!(banned_until(&store, 7), Some(200));
+        assert_eq!(store.sizes().bans, 1);
+    });
+}
+
+#[test]
+fn rule_35_a_ban_and_its_lifting_at_once_leave_either_and_nothing_half() {
+    explore(|| {
+        let store = Arc::new(MemoryStore::new(Capacity { states: 8, waits: 8, bans: 8 }));
+        let banning = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || ban(&store, 7, 100))
+        };
+        let lifted = store.unban_within(&[network(7)], Timestamp::from_millis(1));
+        banning.join().unwrap();
+        let stands = banned_until(&store, 7).is_some();
+        assert_eq!(lifted.len() + usize::from(stands), 1);
+        assert_eq!(store.sizes().bans, usize::from(stands));
+        ban(&store, 8, 100);
+        assert!(banned_until(&store, 8).is_some(), "its width is looked up");
+    });
+}
+
 /// Every failure waits two seconds.
 struct Waits([StateFormat; 1], Interest);
+
+/// Every failure bans for an hour.
+struct Bans([StateFormat; 1], Interest);
 
 impl Judge for Waits {
     fn formats(&self) -> &[StateFormat] {
@@ -153,6 +234,45 @@ impl Judge for Waits {
         let verdict = Verdict::Wait(WaitOrder { duration: Duration::from_secs(2), reason });
         Ok(Judgement { verdict, keep: Keep::Unchanged, format: 0, answered: Answered::Own })
     }
+}
+
+impl Judge for Bans {
+    fn formats(&self) -> &[StateFormat] {
+        &self.0
+    }
+
+    fn interest(&self) -> &Interest {
+        &self.1
+    }
+
+    fn judge(&self, _: &event::Dated<'_>, _: &dyn Kept) -> Result<Judgement, Denied> {
+        let (duration, reason) = (Duration::from_secs(3600), Reason::new("failed", "wrong").unwrap());
+        let verdict = Verdict::Ban(BanOrder { duration, prefix_length: None, reason });
+        Ok(Judgement { verdict, keep: Keep::Unchanged, format: 0, answered: Answered::Own })
+    }
+}
+
+#[test]
+fn rule_34_whatever_is_judged_while_a_network_comes_to_be_never_banned_leaves_no_ban() {
+    explore(|| {
+        let store = Arc::new(MemoryStore::new(Capacity { states: 8, waits: 8, bans: 8 }));
+        let bans = Arc::new(Bans([StateFormat::new("none/1")], Interest::default()));
+        let ruleset = |never_ban| {
+            let policy = Policy::new("ban", Kind::Ban, SubjectBy::Source, Arc::clone(&bans) as _);
+            let source = SourceRules { never_ban, ..SourceRules::default() };
+            Ruleset::new(source, Limits::default(), vec![policy], &*store)
+        };
+        let gate = Gate::new(Arc::clone(&store) as _, Arc::new(clock()), ruleset(vec![]), [7; 32]);
+        let swapped = ruleset(vec![network(7)]);
+        let gate = Arc::new(gate);
+        let judging = {
+            let gate = Arc::clone(&gate);
+            thread::spawn(move || looks_at_the_secret(&gate))
+        };
+        gate.swap(swapped);
+        assert_eq!(judging.join().unwrap(), 1);
+        assert_eq!(store.sizes().bans, 0);
+    });
 }
 
 fn looks_at_the_secret(gate: &Gate) -> usize {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_domain::{Capacity, Kind, Limits, SourceRules, SubjectBy, Timestamp};
+use portcullis_domain::{Capacity, Kind, Limits, PolicyMode, SourceRules, SubjectBy, Timestamp};
 use portcullis_runtime::{
     ConfigureError, Limits as PluginLimits, Mode, OnFailure, Plugin, PolicyJudge, Reporter, SettingValue, Settings,
 };
@@ -62,6 +62,8 @@ pub struct PolicyPlan {
     pub subject: SubjectBy,
     /// What the plugin may use.
     pub limits: PluginLimits,
+    /// Whether its orders are enforced.
+    pub mode: PolicyMode,
     /// What the operator wants to happen when the plugin fails; what that comes
     /// to beside the other policies is found out whenever these are put in force.
     pub on_failure: Failing,
@@ -89,7 +91,7 @@ pub enum Failing {
 
 impl Failing {
     /// What the wish comes to for a policy of that kind that runs `own`, beside
-    /// all policies of its ruleset, each with its kind and plugin: the bundle
+    /// all policies of its ruleset that enforce, each with its kind and plugin: the bundle
     /// steps in unless another policy runs it already; the bundle itself failing
     /// is deny. Asked again whenever any of them runs another plugin.
     #[must_use]
@@ -119,6 +121,7 @@ impl PolicyPlan {
             settings: Settings::new(),
             subject: SubjectBy::default_of(kind),
             limits: PluginLimits::default(),
+            mode: PolicyMode::Enforce,
             on_failure: Failing::default(),
         }
     }
@@ -147,7 +150,9 @@ impl PolicyPlan {
             plugin.configure(self.kind, settings, &self.limits).map(|configured| configured.with_mode(mode))
         };
         let primary = configured(&self.plugin, &self.settings)?;
-        let running = all.iter().map(|policy| (policy.kind, &*policy.plugin));
+        // A policy in shadow stands in for nobody (rule 32).
+        let running = all.iter().filter(|policy| policy.mode == PolicyMode::Enforce);
+        let running = running.map(|policy| (policy.kind, &*policy.plugin));
         let on_failure = match &self.on_failure.among(self.kind, &self.plugin, running) {
             Failing::Deny => OnFailure::Deny,
             Failing::Allow => OnFailure::Allow,

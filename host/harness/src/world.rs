@@ -358,7 +358,8 @@ fn judges(
 
 fn ruleset(plan: &Plan, judges: &[Arc<dyn Judge>], store: &dyn Store) -> Ruleset {
     let policies = plan.policies.iter().zip(judges);
-    let policies = policies.map(|(plan, judge)| Policy::new(&plan.name, plan.kind, plan.subject, Arc::clone(judge)));
+    let policies = policies
+        .map(|(plan, judge)| Policy::new(&plan.name, plan.kind, plan.subject, Arc::clone(judge)).mode(plan.mode));
     Ruleset::new(plan.source.clone(), plan.limits.clone(), policies.collect(), store)
 }
 

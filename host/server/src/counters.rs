@@ -91,6 +91,10 @@ counters! {
     bans_spared,
     /// Bans that weren't enforced because the policy was over its cap of bans per minute.
     bans_log_only,
+    /// How often a policy came to be over that cap.
+    guard_trips,
+    /// Orders of shadow policies: nothing came of them.
+    shadow_orders,
     /// Active bans that went because the map was full of them.
     bans_displaced,
     /// Events that no policy could judge and that were denied.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use portcullis_domain::Ban;
 
 use crate::config::{Config, ConfigError, Overrides, Told, restart_required};
 use crate::gatekeeper::Gatekeeper;
@@ -292,9 +293,7 @@ impl Swapper {
         for warning in &setup.warnings {
             tracing::warn!("{warning}");
         }
-        for ban in lifted {
-            tracing::info!("the ban of {} is lifted: it is never banned now", ban.network);
-        }
+        tell_lifted(&lifted);
         let changed: Vec<_> = setup.policies.iter().filter(|policy| !self.runs(policy)).collect();
         for policy in &changed {
             policy.announce("is now");
@@ -320,6 +319,19 @@ impl Swapper {
 
     fn runs(&self, policy: &crate::setup::LoadedPolicy) -> bool {
         self.setup.judges().any(|known| Arc::ptr_eq(known, &policy.judge))
+    }
+}
+
+/// Bans told of one by one; the rest is a number.
+const LIFTED_TOLD_MAX: usize = 20;
+
+/// Tells of bans that were lifted since their networks are never banned now.
+pub(crate) fn tell_lifted(lifted: &[Ban]) {
+    for ban in lifted.iter().take(LIFTED_TOLD_MAX) {
+        tracing::info!("the ban of {} is lifted: it is never banned now", ban.network);
+    }
+    if lifted.len() > LIFTED_TOLD_MAX {
+        tracing::info!("{} bans in all are lifted, of networks that are never banned now", lifted.len());
     }
 }
 

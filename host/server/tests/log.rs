@@ -8,7 +8,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use portcullis::log::{Access, Banned, FailedLogin, Format, Level, Line, Log, PluginMessage, Refused, Target};
+use portcullis::log::{
+    Access, Banned, Because, FailedLogin, Format, Level, Line, Log, NotEnforced, PluginMessage, Refused, Target,
+};
 use proptest::prelude::*;
 use regex::Regex;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -61,6 +63,35 @@ fn failed(client_id: &str) -> Line<'_> {
 fn banned(reason: &str) -> Line<'_> {
     let until = "2026-11-22T13:00:00.5Z".parse().unwrap();
     Line::Banned(Banned { source: source(), reason, code: "max-failed-login", policy: "ban", until })
+}
+
+fn not_enforced<'a>(reason: &'a str, because: Because, client_id: Option<&'a str>) -> NotEnforced<'a> {
+    let duration = Duration::from_secs(3600);
+    NotEnforced { source: source(), policy: "new", because, client_id, duration, reason, code: "c" }
+}
+
+#[test]
+fn what_isnt_enforced_is_told_in_words_of_its_own() {
+    let (log, paper) = log(Format::Text);
+    log.not_enforced(&not_enforced("2 failed logins.", Because::Shadow, None));
+    log.not_enforced(&not_enforced("failed", Because::Shadow, Some("a b")));
+    log.not_enforced(&not_enforced("404 1s (x)", Because::Cap, None));
+    let expected = [
+        "info Policy new in shadow would ban 203.0.113.7 for 3600s: 2 failed logins.",
+        "info Policy new in shadow would make \"a%20b\" from 203.0.113.7 wait for 3600s: failed",
+        "info Policy new over its cap doesn't ban 203.0.113.7 for 3600s: 404 1s %28x%29",
+    ];
+    assert_eq!(lines(&log, &paper), expected);
+}
+
+#[test]
+fn what_isnt_enforced_is_limited_and_summed_up() {
+    let (log, paper) = log(Format::Text);
+    (0..100).for_each(|_| log.not_enforced(&not_enforced("x", Because::Cap, None)));
+    let lines = lines(&log, &paper);
+    assert!((21..100).contains(&lines.len()), "{}", lines.len());
+    let summed_up = lines.iter().filter(|line| line.starts_with("info Not enforced: ")).count();
+    assert!(summed_up > 0 && lines.last().unwrap().ends_with(" more orders within 10 s"), "{lines:?}");
 }
 
 #[test]
@@ -134,8 +165,11 @@ proptest! {
         log.write(&banned(&reason));
         log.write(&Line::Plugin(PluginMessage { policy: "ban", level: Level::Info, text: &message }));
         log.refused(&Refused { source: source(), status: 423, why: "banned" });
+        log.not_enforced(&not_enforced(&reason, Because::Shadow, Some(&id)));
+        log.not_enforced(&not_enforced(&reason, Because::Cap, None));
         let lines = lines(&log, &paper);
-        prop_assert_eq!(lines.len(), 5);
+        prop_assert_eq!(lines.len(), 7);
+        prop_assert!(lines[5..].iter().all(|line| !line.contains("Visitor (") && !line.contains('(')));
         prop_assert_eq!(matches(&lines), [usize::from(status == 404), 1]);
     }
 
@@ -145,9 +179,12 @@ proptest! {
         log.write(&access("GET", &path, 200));
         log.write(&failed(&id));
         log.write(&banned(&reason));
+        log.not_enforced(&not_enforced(&reason, Because::Shadow, Some(&id)));
         let lines = lines(&log, &paper);
         let objects: Vec<serde_json::Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
-        prop_assert_eq!(objects.len(), 3);
+        prop_assert_eq!(objects.len(), 4);
+        prop_assert_eq!((&objects[3]["order"], &objects[3]["because"]), (&"wait".into(), &"shadow".into()));
+        prop_assert_eq!(objects[3]["reason"].as_str(), Some(reason.as_str()));
         prop_assert_eq!(objects[0]["path"].as_str(), Some(path.as_str()));
         prop_assert_eq!(objects[1]["client_id"].as_str(), Some(id.as_str()));
         prop_assert_eq!(objects[2]["reason"].as_str(), Some(reason.as_str()));

@@ -52,8 +52,8 @@ impl Gate {
         if network.prefix_len() < BAN_BY_HAND_PREFIX_MIN {
             return Err(ActError::TooWide { network });
         }
-        let spared = ruleset.source.never_ban.iter().chain(&ruleset.source.trusted_proxies);
-        if let Some(&spared) = spared.clone().find(|spared| spared.contains(&network) || network.contains(*spared)) {
+        let overlaps = |spared: &IpNet| spared.contains(&network) || network.contains(spared);
+        if let Some(spared) = ruleset.source.spared().find(overlaps) {
             return Err(ActError::Spared { network, spared });
         }
         let duration = duration.min(ruleset.limits.max_ban);
@@ -72,7 +72,7 @@ impl Gate {
     /// Lifts every ban of a network within that one, itself included.
     pub fn unban(&self, network: IpNet) -> Vec<Ban> {
         let now = self.clock.now();
-        let lifted = self.store.unban_within(network, now);
+        let lifted = self.store.unban_within(&[network], now);
         self.changes.fetch_add(1, Ordering::Release);
         if let Some(witness) = &self.witness {
             lifted.iter().for_each(|ban| witness.acted(now, &Act::Unban(ban)));
@@ -91,13 +91,29 @@ impl Gate {
         Some(wait)
     }
 
-    /// Lifts the bans of networks that are never banned now. A wider ban stays
-    /// and spares them.
-    pub(super) fn lift_never_banned(&self) -> Vec<Ban> {
+    /// Trusts a policy again that has ordered too many bans; whether it had (rule 33).
+    pub fn trust(&self, policy: &str) -> bool {
+        let had_tripped = self.guard.reset(policy);
+        if let Some(witness) = self.witness.as_ref().filter(|_| had_tripped) {
+            witness.acted(self.clock.now(), &Act::Trust { policy });
+        }
+        had_tripped
+    }
+
+    /// Lifts the bans of networks that are never banned, and says which. A wider
+    /// ban stays and spares them (rule 34). To be called once a store has been
+    /// filled with what was kept elsewhere; [`Gate::swap`] does it by itself.
+    pub fn lift_never_banned(&self) -> Vec<Ban> {
+        let spared: Vec<IpNet> = self.ruleset().source.spared().collect();
+        self.lift_spared(&spared)
+    }
+
+    pub(super) fn lift_spared(&self, spared: &[IpNet]) -> Vec<Ban> {
+        if spared.is_empty() {
+            return Vec::new();
+        }
         let now = self.clock.now();
-        let ruleset = self.ruleset();
-        let spared = ruleset.source.never_ban.iter().chain(&ruleset.source.trusted_proxies);
-        let lifted: Vec<Ban> = spared.flat_map(|network| self.store.unban_within(*network, now)).collect();
+        let lifted = self.store.unban_within(spared, now);
         if let Some(witness) = &self.witness {
             lifted.iter().for_each(|ban| witness.acted(now, &Act::NeverBan(ban)));
         }

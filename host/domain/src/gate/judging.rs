@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -11,9 +12,9 @@ use crate::event::{Attempt, ClientId, Dated, Event, Outcome, Request};
 use crate::guard::Guarded;
 use crate::judge::{Answered, Denied, Judgement, Kind};
 use crate::ruleset::{Bound, Ruleset};
-use crate::shadow::{ShadowLedger, ShadowOrder};
+use crate::shadow::{ShadowLedger, ShadowOrder, Whom};
 use crate::source::Source;
-use crate::store::{By, Cause, Held, Subject};
+use crate::store::{By, Cause, Held, Placed, Subject};
 use crate::time::Timestamp;
 use crate::verdict::{BanOrder, Keep, Reason, Verdict, WaitOrder};
 use crate::witness::Testimony;
@@ -60,19 +61,15 @@ impl Gate {
 
     fn judge_all(&self, ruleset: &Ruleset, event: Event<'_>, asked: impl Fn(&Bound) -> bool) -> Judged {
         let mut judged = Judged::default();
-        let mut shadowed = false;
-        for policy in ruleset.policies.iter().filter(|policy| asked(policy)) {
-            match &policy.shadow {
-                None => self.judge(ruleset, policy, event, &mut judged),
-                Some(_) => shadowed = true,
-            }
+        for policy in ruleset.policies.iter().filter(|policy| policy.shadow.is_none() && asked(policy)) {
+            self.judge(ruleset, policy, event, &mut judged);
         }
-        if shadowed {
-            // After those that enforce, so that each can be held against what was done.
-            for policy in ruleset.policies.iter().filter(|policy| asked(policy)) {
-                if let Some(ledger) = &policy.shadow {
-                    self.judge_in_shadow(ruleset, policy, ledger, event, &mut judged);
-                }
+        // After those that enforce, so that each can be held against what was done.
+        for policy in &ruleset.policies {
+            let Some(ledger) = &policy.shadow else { continue };
+            self.note_login(policy, ledger, event);
+            if asked(policy) {
+                self.judge_in_shadow(ruleset, policy, ledger, event, &mut judged);
             }
         }
         judged
@@ -97,7 +94,16 @@ impl Gate {
         });
     }
 
-    /// As [`Self::judge`], but nothing is enforced and nobody is denied.
+    /// A login that succeeds says something about whom a shadow policy would
+    /// have kept out, whether it judges logins or not.
+    fn note_login(&self, policy: &Bound, ledger: &ShadowLedger, event: Event<'_>) {
+        if matches!(event, Event::Attempt(attempt) if attempt.outcome == Outcome::Success) {
+            let subject = Subject::of(policy.subject, &event);
+            ledger.logged_in(Whom::of(policy.kind, &subject, event.source().address()), self.clock.now());
+        }
+    }
+
+    /// As [`Self::judge`], but nothing is enforced and nobody is denied (rule 32).
     fn judge_in_shadow(
         &self,
         ruleset: &Ruleset,
@@ -107,36 +113,29 @@ impl Gate {
         judged: &mut Judged,
     ) {
         let subject = Subject::of(policy.subject, &event);
-        let source = event.source();
-        let whom = ShadowLedger::subject_of(policy.kind, &subject, source.network());
-        let success = matches!(event, Event::Attempt(attempt) if attempt.outcome == Outcome::Success);
-        let enforced = judged.orders.iter().any(|order| order.kind == policy.kind);
-        if ledger.would_refuse(&whom, success, self.clock.now()) {
-            if enforced {
-                ledger.enforced(&whom, true, self.clock.now());
-            }
-            return;
+        let enforced = judged.orders.iter().filter(|order| order.kind == policy.kind);
+        let enforced: Vec<_> = enforced.filter_map(|order| Some((order.subject()?, &order.reason))).collect();
+        let compare = |agreed, at| {
+            enforced.iter().for_each(|(whom, reason)| ledger.enforced(whom, reason, agreed, at));
+        };
+        let now = self.clock.now();
+        if ledger.would_refuse(Whom::of(policy.kind, &subject, event.source().address()), now) {
+            return compare(true, now);
         }
         judged.judged_by += 1;
+        let mut ordered = None;
         policy.table.hold(&subject, &*self.clock, &mut |at, held| {
             let dated = Dated { at, event };
             let answer = policy.judge.judge(&dated, held.as_kept());
-            let order = answer.as_ref().ok().and_then(|judgement| {
-                let (duration, reason) = match &judgement.verdict {
-                    Verdict::Pass => return None,
-                    Verdict::Wait(order) => (order.duration.min(ruleset.limits.max_wait), &order.reason),
-                    Verdict::Ban(order) => (order.duration.min(ruleset.limits.max_ban), &order.reason),
-                };
-                (!duration.is_zero()).then_some(ShadowOrder { subject: &whom, until: at.after(duration), reason })
-            });
-            let order = order.filter(|_| policy.kind == Kind::Wait || !ruleset.source.spares(source.address()));
-            ledger.judged(order, answer.is_err(), at);
-            if enforced {
-                ledger.enforced(&whom, order.is_some(), at);
-            }
+            let verdict = answer.as_ref().ok().map(|judgement| &judgement.verdict);
+            ordered = verdict.and_then(|verdict| would_order(ruleset, policy, &subject, event.source(), verdict));
+            let failed = answer.as_ref().map_or(true, |judgement| judgement.answered == Answered::StandIn);
+            ledger.judged(ordered.as_ref(), failed, at);
+            compare(ordered.is_some(), at);
             self.testify(policy, &subject, &dated, held, &answer, None);
             keep(held, answer);
         });
+        judged.in_shadow.extend(ordered);
     }
 
     /// Lets the witness hear of it: every attempt, and of requests what isn't
@@ -184,45 +183,100 @@ impl Gate {
         verdict: &Verdict,
         at: Timestamp,
     ) -> Option<Order> {
-        let cause = |reason: &Reason| Cause { by: By::Policy(Arc::clone(&policy.name)), reason: reason.clone() };
-        let mut trusted_again = false;
-        let (reason, enforced) = match verdict {
+        let (policy, kind) = (&policy.name, policy.kind);
+        let duration = clamped(verdict, ruleset)?;
+        let (reason, enforced, trusted_again) = match verdict {
             Verdict::Pass => return None,
-            Verdict::Wait(WaitOrder { duration, reason }) => {
-                let duration = (*duration).min(ruleset.limits.max_wait);
-                if duration.is_zero() {
-                    return None;
-                }
-                let placed = self.store.wait(subject, at.after(duration), at, &cause(reason));
+            Verdict::Wait(WaitOrder { reason, .. }) => {
+                let placed = self.store.wait(subject, at.after(duration), at, &cause(policy, reason));
                 self.changes.fetch_add(1, Ordering::Release);
-                (reason, Enforced::Wait { subject: subject.clone(), duration, placed })
+                (reason, Enforced::Wait { subject: subject.clone(), duration, placed }, false)
             }
-            Verdict::Ban(BanOrder { duration, prefix_length, reason }) => {
-                let duration = (*duration).min(ruleset.limits.max_ban);
-                if duration.is_zero() {
-                    return None;
-                }
-                if ruleset.source.spares(source.address()) {
-                    (reason, Enforced::Spared)
-                } else {
-                    let network = banned_network(source, *prefix_length);
-                    match self.guard.ban(&policy.name, ruleset.limits.max_bans_per_minute, at) {
-                        Guarded::LogOnly { tripped } => (reason, Enforced::LogOnly { network, duration, tripped }),
-                        Guarded::Enforce { back } => {
-                            trusted_again = back;
-                            let placed = self.store.ban(network, at.after(duration), at, &cause(reason));
-                            self.changes.fetch_add(1, Ordering::Release);
+            Verdict::Ban(BanOrder { reason, .. }) if ruleset.source.spares(source.address()) => {
+                (reason, Enforced::Spared, false)
+            }
+            Verdict::Ban(BanOrder { prefix_length, reason, .. }) => {
+                let network = banned_network(source, *prefix_length);
+                let max = ruleset.limits.max_bans_per_minute;
+                match self.guarded(policy, network, max, at) {
+                    Guarded::LogOnly { tripped } => (reason, Enforced::LogOnly { network, duration, tripped }, false),
+                    Guarded::Enforce { back } => {
+                        let placed = self.place_ban(ruleset, network, at.after(duration), at, &cause(policy, reason));
+                        let enforced = placed.map_or(Enforced::Spared, |placed| {
                             let first_private =
                                 is_private(source.address()) && !self.private_ban_seen.swap(true, Ordering::Relaxed);
-                            (reason, Enforced::Ban { network, duration, placed, first_private })
-                        }
+                            Enforced::Ban { network, duration, placed, first_private }
+                        });
+                        (reason, enforced, back)
                     }
                 }
             }
         };
-        let reason = reason.clone();
-        Some(Order { policy: Arc::clone(&policy.name), kind: policy.kind, reason, enforced, trusted_again })
+        Some(Order { policy: Arc::clone(policy), kind, reason: reason.clone(), enforced, trusted_again })
     }
+
+    /// Rule 33. A network that is banned already can be banned for longer: what
+    /// is in its way meanwhile, such as requests under way, doesn't count again.
+    fn guarded(&self, policy: &Arc<str>, network: IpNet, max: Option<u32>, at: Timestamp) -> Guarded {
+        if max.is_some() && self.store.bans_on(network.addr(), at).iter().any(|ban| ban.network == network) {
+            return Guarded::Enforce { back: false };
+        }
+        self.guard.ban(policy, max, at)
+    }
+
+    /// None if the network has come to be never banned while this was judged.
+    fn place_ban(
+        &self,
+        ruleset: &Ruleset,
+        network: IpNet,
+        until: Timestamp,
+        at: Timestamp,
+        cause: &Cause,
+    ) -> Option<Placed> {
+        let placed = self.store.ban(network, until, at, cause);
+        self.changes.fetch_add(1, Ordering::Release);
+        let current = self.ruleset();
+        let swapped = !std::ptr::eq(&**current, ruleset);
+        if swapped && current.source.spared().any(|spared| spared.contains(&network)) {
+            // The swap has lifted what it found, and this may have come after it.
+            self.lift_spared(&[network]);
+            return None;
+        }
+        Some(placed)
+    }
+}
+
+fn cause(policy: &Arc<str>, reason: &Reason) -> Cause {
+    Cause { by: By::Policy(Arc::clone(policy)), reason: reason.clone() }
+}
+
+/// How long an order holds, within the operator's bounds (rule 4); none if not at all.
+fn clamped(verdict: &Verdict, ruleset: &Ruleset) -> Option<Duration> {
+    let duration = match verdict {
+        Verdict::Pass => return None,
+        Verdict::Wait(order) => order.duration.min(ruleset.limits.max_wait),
+        Verdict::Ban(order) => order.duration.min(ruleset.limits.max_ban),
+    };
+    (!duration.is_zero()).then_some(duration)
+}
+
+/// What would be enforced if the policy weren't in shadow.
+fn would_order(
+    ruleset: &Ruleset,
+    policy: &Bound,
+    subject: &Subject,
+    source: Source,
+    verdict: &Verdict,
+) -> Option<ShadowOrder> {
+    let duration = clamped(verdict, ruleset)?;
+    let (subject, reason) = match verdict {
+        Verdict::Pass => return None,
+        Verdict::Wait(order) => (subject.clone(), &order.reason),
+        Verdict::Ban(_) if ruleset.source.spares(source.address()) => return None,
+        Verdict::Ban(order) => (Subject::Source(banned_network(source, order.prefix_length)), &order.reason),
+    };
+    let (policy, kind) = (Arc::clone(&policy.name), policy.kind);
+    Some(ShadowOrder { policy, kind, subject, duration, reason: reason.clone() })
 }
 
 /// What is kept from now on; nothing where nobody could judge.

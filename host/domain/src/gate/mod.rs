@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 
 use crate::event::{ClientId, Outcome};
 use crate::guard::{Guard, Tripped};
@@ -67,12 +68,16 @@ impl Gate {
     }
 
     /// Puts another ruleset in force, for every event that begins to be judged
-    /// from now on. Bans of networks within its `never_ban` are lifted; which,
-    /// is the answer.
+    /// from now on. Bans of networks that are never banned from now on are
+    /// lifted (rule 34); which, is the answer.
     pub fn swap(&self, ruleset: Ruleset) -> Vec<Ban> {
         self.turnstile.set_inflight_per_source_max(ruleset.limits.max_inflight_attempts);
-        self.ruleset.store(Arc::new(ruleset));
-        self.lift_never_banned()
+        let now = Arc::new(ruleset);
+        let before = self.ruleset.swap(Arc::clone(&now));
+        let spared_before = |network: &IpNet| before.source.spared().any(|known| known.contains(network));
+        // The others' bans were lifted when they came; a look at all bans isn't for nothing.
+        let newly: Vec<IpNet> = now.source.spared().filter(|network| !spared_before(network)).collect();
+        self.lift_spared(&newly)
     }
 
     /// What is in force.
@@ -98,9 +103,11 @@ impl Gate {
         self.guard.tripped()
     }
 
-    /// Trusts a policy again that has ordered too many bans; whether it had.
-    pub fn trust(&self, policy: &str) -> bool {
-        self.guard.reset(policy)
+    /// Policies that were among these and have kept to the cap for long enough:
+    /// they are trusted again from now on, and told here once (rule 33). To be
+    /// called now and then.
+    pub fn mended(&self) -> Vec<Tripped> {
+        self.guard.mended(self.ruleset().limits.max_bans_per_minute, self.clock.now())
     }
 
     /// Gives back memory of what has expired; to be called now and then.

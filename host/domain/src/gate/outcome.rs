@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::event::{Attribute, ClientId, Outcome};
 use crate::judge::Kind;
+use crate::shadow::ShadowOrder;
 use crate::source::Source;
 use crate::store::{Placed, Subject};
 use crate::turnstile::Turn;
@@ -148,7 +149,7 @@ pub enum Enforced {
     /// The source is in `never_ban` or a trusted proxy: nothing is enforced (rule 4).
     Spared,
     /// The policy has ordered more bans in a minute than its operator allows:
-    /// nothing is enforced ([`crate::guard`]).
+    /// nothing is enforced (rule 33).
     LogOnly {
         /// Which network it would have banned.
         network: IpNet,
@@ -164,10 +165,23 @@ pub enum Enforced {
 pub struct Judged {
     /// Orders of all policies, in their order.
     pub orders: Vec<Order>,
+    /// Orders of shadow policies: nothing came of them (rule 32).
+    pub in_shadow: Vec<ShadowOrder>,
     /// Some policy couldn't judge and its operator wants that to be a 503 (rule 21).
     pub denied: bool,
     /// Policies that were asked.
     pub judged_by: u32,
+}
+
+impl Order {
+    /// Whom it hits; nobody where the source is spared.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        match &self.enforced {
+            Enforced::Wait { subject, .. } => Some(subject.clone()),
+            Enforced::Ban { network, .. } | Enforced::LogOnly { network, .. } => Some(Subject::Source(*network)),
+            Enforced::Spared => None,
+        }
+    }
 }
 
 impl Judged {

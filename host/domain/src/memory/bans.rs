@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use dashmap::DashMap;
 use foldhash::quality::RandomState;
@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use super::Recording;
 use crate::store::{Ban, Cause, Placed};
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::time::Timestamp;
 
 /// Causes that are shared: bans in the same words have one among them.
@@ -156,16 +156,18 @@ impl Bans {
         bans.take(count).collect()
     }
 
-    /// Lifts every ban within `network`; those that had ended aren't told of.
-    pub(crate) fn lift_within(&self, network: IpNet, now: Timestamp) -> Vec<Ban> {
-        let network = network.trunc();
+    /// Lifts every ban within one of `networks`; those that had ended aren't told of.
+    pub(crate) fn lift_within(&self, networks: &[IpNet], now: Timestamp) -> Vec<Ban> {
+        let is_one = |network: &&IpNet| network.prefix_len() == network.max_prefix_len();
+        let (ones, wider): (Vec<&IpNet>, Vec<&IpNet>) = networks.iter().partition(is_one);
         let mut ledger = self.ledger.lock();
-        let within: Vec<_> = if network.prefix_len() == network.max_prefix_len() {
-            let end = self.by_network.get(&network).map(|ban| ban.until);
-            end.map(|end| (end, network)).into_iter().collect()
-        } else {
-            ledger.by_end.iter().filter(|(_, banned)| network.contains(banned)).copied().collect()
-        };
+        let exact = ones.into_iter().filter_map(|one| Some((self.by_network.get(one)?.until, *one)));
+        let mut within: BTreeSet<(Timestamp, IpNet)> = exact.collect();
+        if !wider.is_empty() {
+            // One walk, however many they are: whoever bans waits meanwhile.
+            let is_within = |banned: &IpNet| wider.iter().any(|network| network.contains(banned));
+            within.extend(ledger.by_end.iter().filter(|(_, banned)| is_within(banned)));
+        }
         let mut lifted = Vec::new();
         for place in within {
             ledger.by_end.remove(&place);
@@ -335,11 +337,11 @@ mod tests {
         for network in ["192.0.2.1/32", "192.0.2.2/32", "192.0.3.1/32", "192.0.2.0/24"] {
             bans.place(net(network), at(100), at(0), &cause());
         }
-        assert!(bans.lift_within(net("192.0.2.7/32"), at(1)).is_empty(), "a wider ban holds for it and stays");
-        let one = bans.lift_within(net("192.0.2.1/32"), at(1));
+        assert!(bans.lift_within(&[net("192.0.2.7/32")], at(1)).is_empty(), "a wider ban holds for it and stays");
+        let one = bans.lift_within(&[net("192.0.2.1/32")], at(1));
         assert_eq!(one.iter().map(|ban| ban.network).collect::<Vec<_>>(), [net("192.0.2.1/32")]);
         assert_eq!(bans.until(ip("192.0.2.1"), at(1)), Some(at(100)), "by the /24");
-        assert_eq!(bans.lift_within(net("192.0.2.0/24"), at(1)).len(), 2);
+        assert_eq!(bans.lift_within(&[net("192.0.2.0/24"), net("198.51.100.1/32")], at(1)).len(), 2);
         assert_eq!((bans.until(ip("192.0.2.1"), at(1)), bans.len()), (None, 1));
         assert_eq!(bans.until(ip("192.0.3.1"), at(1)), Some(at(100)));
     }

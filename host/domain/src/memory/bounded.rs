@@ -72,18 +72,25 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
     }
 
     /// The value under `key`, made and kept without an end if there is none; it
-    /// counts as touched.
-    pub(crate) fn get_or_insert_with(&mut self, key: &K, make: impl FnOnce() -> V, now: Timestamp) -> &mut V
+    /// counts as touched. Says whether a live entry had to go for it.
+    pub(crate) fn get_or_insert_with(&mut self, key: &K, make: impl FnOnce() -> V, now: Timestamp) -> (&mut V, bool)
     where
         K: Clone,
     {
-        if !self.entries.contains_key(key) && self.entries.len() >= self.capacity {
-            self.make_room(now);
-        }
+        let full = self.entries.len() >= self.capacity && !self.entries.contains_key(key);
+        let evicted = full && self.make_room(now).is_some();
         let entry = self.entries.entry(key.clone());
         let entry = entry.or_insert_with(|| Entry { value: make(), expires: Timestamp::MAX, touched: now });
         entry.touched = now;
-        &mut entry.value
+        (&mut entry.value, evicted)
+    }
+
+    /// The value kept under `key`, without touching it.
+    pub(crate) fn peek<Q>(&self, key: &Q) -> Option<&V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.entries.get(key).map(|entry| &entry.value)
     }
 
     /// Forgets `key`.

@@ -189,8 +189,8 @@ impl Store for MemoryStore {
         self.bans.place(network, until, now, cause)
     }
 
-    fn unban_within(&self, network: IpNet, now: Timestamp) -> Vec<Ban> {
-        self.bans.lift_within(network, now)
+    fn unban_within(&self, networks: &[IpNet], now: Timestamp) -> Vec<Ban> {
+        self.bans.lift_within(networks, now)
     }
 
     fn banned_until(&self, address: IpAddr, now: Timestamp) -> Option<Timestamp> {

@@ -18,10 +18,15 @@ pub type JudgeFn = dyn Fn(&Dated<'_>, Option<&[u8]>) -> Result<(Verdict, Keep), 
 pub struct Closure {
     formats: Vec<StateFormat>,
     interest: Interest,
+    provenance: Option<Provenance>,
     judge: Box<JudgeFn>,
 }
 
 impl Judge for Closure {
+    fn provenance(&self, _: Answered) -> Option<Provenance> {
+        self.provenance
+    }
+
     fn formats(&self) -> &[StateFormat] {
         &self.formats
     }
@@ -49,7 +54,17 @@ pub fn judge_with(
     interest: Interest,
     judge: impl Fn(&Dated<'_>, Option<&[u8]>) -> Result<(Verdict, Keep), Denied> + Send + Sync + 'static,
 ) -> Arc<dyn Judge> {
-    Arc::new(Closure { formats: vec![StateFormat::new(format)], interest, judge: Box::new(judge) })
+    Arc::new(Closure { formats: vec![StateFormat::new(format)], interest, provenance: None, judge: Box::new(judge) })
+}
+
+/// The code of that number, with the settings of that number.
+pub fn judge_of(
+    (plugin, settings): (u8, u8),
+    judge: impl Fn(&Dated<'_>, Option<&[u8]>) -> Result<(Verdict, Keep), Denied> + Send + Sync + 'static,
+) -> Arc<dyn Judge> {
+    let provenance = Some(Provenance { plugin: [plugin; 32], settings: [settings; 32] });
+    let formats = vec![StateFormat::new("failures/1")];
+    Arc::new(Closure { formats, interest: Interest::default(), provenance, judge: Box::new(judge) })
 }
 
 pub fn reason() -> Reason {
@@ -94,7 +109,15 @@ pub fn bans_at(limit: u8, duration: Duration) -> Policy {
 }
 
 pub fn counting(format: &str, limit: u8, duration: Duration) -> Arc<dyn Judge> {
-    judge(format, move |dated, state| {
+    judge(format, count_to(limit, duration))
+}
+
+/// So many failures in a row ban for that long.
+pub fn count_to(
+    limit: u8,
+    duration: Duration,
+) -> impl Fn(&Dated<'_>, Option<&[u8]>) -> Result<(Verdict, Keep), Denied> + Send + Sync + 'static {
+    move |dated, state| {
         if !failed(dated) {
             return Ok((Verdict::Pass, Keep::Forget));
         }
@@ -104,7 +127,7 @@ pub fn counting(format: &str, limit: u8, duration: Duration) -> Arc<dyn Judge> {
         } else {
             Ok((ban_for(duration, None), Keep::Forget))
         }
-    })
+    }
 }
 
 /// Every request with that status bans for that long.
@@ -136,6 +159,12 @@ pub fn world_with(rules: SourceRules, limits: Limits, capacity: Capacity, polici
     World { gate, clock, store, rules, limits }
 }
 
+/// At most so many bans a minute.
+pub fn capped(max_bans_per_minute: u32, policies: Vec<Policy>) -> World {
+    let limits = Limits { max_bans_per_minute: Some(max_bans_per_minute), ..Limits::default() };
+    world_with(SourceRules::default(), limits, Capacity::default(), policies)
+}
+
 /// How one login ended.
 #[derive(Debug, PartialEq)]
 pub enum Ended {
@@ -161,6 +190,11 @@ impl Ended {
 }
 
 impl World {
+    /// The same world, with somebody who hears of it.
+    pub fn witnessed_by(self, witness: Arc<dyn Witness>) -> Self {
+        Self { gate: self.gate.witnessed_by(witness), ..self }
+    }
+
     pub fn source(&self, address: &str) -> Source {
         Source::new(ip(address), self.rules.ipv6_prefix)
     }

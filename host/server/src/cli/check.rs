@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use portcullis_domain::PolicyMode;
 use portcullis_runtime::{Runtime, RuntimeConfig, Silent};
 
 use super::{CheckArgs, Failed};
@@ -44,9 +45,14 @@ fn summary(setup: &Setup) -> String {
     for policy in &setup.policies {
         let plugin = policy.judge.primary().plugin();
         let description = plugin.description();
+        let mode = match policy.config.mode {
+            PolicyMode::Enforce => "",
+            PolicyMode::Shadow => ", in shadow: nothing is enforced",
+        };
+        let (name, version, kind) = (&description.name, &description.version, policy.config.kind);
         row(
             &format!("policy {}", policy.config.name),
-            format!("{} {} from {}, as {}", description.name, description.version, plugin.origin(), policy.config.kind),
+            format!("{name} {version} from {}, as {kind}{mode}", plugin.origin()),
         );
         for setting in &policy.config.settings {
             row("", format!("{} = {}", setting.name, shown(&setting.value)));

@@ -24,7 +24,7 @@ use crate::log::{Log, Target};
 use crate::running::{InForce, Running};
 use crate::setup::{LogReporter, Setup, Workshop, http_options, workers};
 use crate::state::{Keeper, StateError};
-use crate::swap::{Stamps, SwapThread, Swapper};
+use crate::swap::{Stamps, SwapThread, Swapper, tell_lifted};
 
 /// How often expired entries are dropped.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -61,6 +61,8 @@ fn run(args: ServeArgs, overrides: Overrides, config: Config, seen: Stamps, log:
     let journal = Journal::start(&setup.config.journal).map_err(|error| Failed::Usage(error.to_string()))?;
     let gatekeeper = gatekeeper(&setup, &workshop, log, &counters, &kept, &journal)?;
     journal.in_force(gatekeeper.gate().clock().now(), &setup.policies);
+    // What was kept may be older than the configuration.
+    tell_lifted(&gatekeeper.gate().lift_never_banned());
     let admin = admin::Bound::open(&setup.config.admin).map_err(|error| Failed::Usage(error.to_string()))?;
     let drain_timeout = setup.config.listen.drain_timeout;
     let options = serve_options(&setup, workshop.workers);
@@ -226,9 +228,24 @@ impl Signals {
                     swapping.reload();
                 }
                 _ = sweep.tick() => gate.sweep(),
-                _ = log_tick.tick() => log.tick(),
+                _ = log_tick.tick() => {
+                    log.tick();
+                    tell_mended(gate);
+                }
             }
         }
+    }
+}
+
+/// Policies that have kept to their cap for long enough are trusted again
+/// whether they order anything or not.
+fn tell_mended(gate: &Gate) {
+    for mended in gate.mended() {
+        tracing::warn!(
+            "policy {}: keeps to guard.max_bans_per_minute again; its bans are enforced ({} weren't)",
+            mended.policy,
+            mended.not_enforced
+        );
     }
 }
 

@@ -3,11 +3,11 @@
 use http::Response;
 use jiff::Timestamp;
 use portcullis_domain::source::Decided;
-use portcullis_domain::{Enforced, Judged, Order, Refusal, Source, Timestamp as Instant};
+use portcullis_domain::{Enforced, Judged, Kind, Order, Refusal, Source, Subject, Timestamp as Instant};
 
 use super::{Front, Post, Refused};
 use crate::http::{Body, Form};
-use crate::log::{Banned, Line, Refused as RefusedLine};
+use crate::log::{Banned, Because, Line, NotEnforced, Refused as RefusedLine};
 
 impl Post {
     /// Turns a request away: counted in full, logged at a limited rate (rules 11 and 29).
@@ -33,6 +33,24 @@ impl Post {
         for order in &judged.orders {
             self.tell_order(front, source, order);
         }
+        for order in &judged.in_shadow {
+            self.counters.shadow_orders.bump();
+            // Who would wait is named by id; who is known by the address alone by that.
+            let client_id = match (&order.kind, &order.subject) {
+                (Kind::Ban | Kind::Scanner, _) => None,
+                (Kind::Wait, Subject::Id(id) | Subject::Pair(id, _)) => Some(id.as_str()),
+                (Kind::Wait, Subject::Source(_)) => Some(""),
+            };
+            self.log.not_enforced(&NotEnforced {
+                source: source.address(),
+                policy: &order.policy,
+                because: Because::Shadow,
+                client_id,
+                duration: order.duration,
+                reason: order.reason.text(),
+                code: order.reason.code(),
+            });
+        }
     }
 
     fn tell_order(&self, front: &Front, source: Source, order: &Order) {
@@ -42,16 +60,25 @@ impl Post {
         match &order.enforced {
             Enforced::Wait { .. } => self.counters.waits.bump(),
             Enforced::Spared => self.counters.bans_spared.bump(),
-            Enforced::LogOnly { network, tripped, .. } => {
+            Enforced::LogOnly { duration, tripped, .. } => {
                 self.counters.bans_log_only.bump();
                 if *tripped {
+                    self.counters.guard_trips.bump();
                     tracing::error!(
-                        %network,
-                        "policy {}: more bans in a minute than guard.max_bans_per_minute allows; its bans are not \
-                         enforced until it keeps to that for a minute",
+                        "policy {}: more bans in a minute than guard.max_bans_per_minute allows; ITS BANS ARE NOT \
+                         ENFORCED until it keeps to that for a minute or is trusted again by hand",
                         order.policy
                     );
                 }
+                self.log.not_enforced(&NotEnforced {
+                    source: source.address(),
+                    policy: &order.policy,
+                    because: Because::Cap,
+                    client_id: None,
+                    duration: *duration,
+                    reason: order.reason.text(),
+                    code: order.reason.code(),
+                });
             }
             Enforced::Ban { network, placed, first_private, .. } => {
                 self.counters.bans.bump();

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use jiff::Timestamp;
 
-use super::line::Line;
+use super::line::{Because, Line};
 use super::{shown, time};
 
 /// Appends the line without its newline.
@@ -53,6 +53,35 @@ pub(super) fn write(into: &mut Vec<u8>, at: Timestamp, line: &Line<'_>) {
         }
         Line::Suppressed(suppressed) => {
             text(into, "kind", "refusals-suppressed");
+            number(into, "count", suppressed.count);
+            number(into, "seconds", suppressed.seconds);
+        }
+        Line::NotEnforced(order) => {
+            text(into, "kind", "not-enforced");
+            text(
+                into,
+                "because",
+                match order.because {
+                    Because::Shadow => "shadow",
+                    Because::Cap => "cap",
+                },
+            );
+            text(into, "policy", order.policy);
+            if let Some(client_id) = order.client_id {
+                text(into, "client_id", client_id);
+            }
+            text(into, "order", if order.client_id.is_some() { "wait" } else { "ban" });
+            number(
+                into,
+                "duration_ms",
+                u64::try_from(order.duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),
+            );
+            text(into, "reason", order.reason);
+            text(into, "code", order.code);
+            text(into, "source", &shown(order.source).to_string());
+        }
+        Line::NotEnforcedSuppressed(suppressed) => {
+            text(into, "kind", "not-enforced-suppressed");
             number(into, "count", suppressed.count);
             number(into, "seconds", suppressed.seconds);
         }

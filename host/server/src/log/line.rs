@@ -23,6 +23,11 @@ pub enum Line<'a> {
     Refused(Refused<'a>),
     /// So many refusals weren't written.
     Suppressed(Suppressed),
+    /// A policy ordered something and nothing came of it; to be written by
+    /// [`super::Log::not_enforced`].
+    NotEnforced(NotEnforced<'a>),
+    /// So many of these weren't written.
+    NotEnforcedSuppressed(Suppressed),
     /// A plugin said something.
     Plugin(PluginMessage<'a>),
     /// The server itself says something.
@@ -85,7 +90,36 @@ pub struct Refused<'a> {
     pub why: &'a str,
 }
 
-/// Refusals that the rate limit kept out of the log.
+/// An order that nothing came of. Its words are such that no filter takes it
+/// for a ban or a wait: no address stands in brackets.
+#[derive(Clone, Copy, Debug)]
+pub struct NotEnforced<'a> {
+    /// From where.
+    pub source: IpAddr,
+    /// The policy that ordered it.
+    pub policy: &'a str,
+    /// Why nothing came of it.
+    pub because: Because,
+    /// Who would wait; absent for a ban.
+    pub client_id: Option<&'a str>,
+    /// For how long.
+    pub duration: Duration,
+    /// The plugin's own words.
+    pub reason: &'a str,
+    /// The reason's code (JSON only).
+    pub code: &'a str,
+}
+
+/// Why nothing comes of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Because {
+    /// The policy is in shadow (rule 32).
+    Shadow,
+    /// It is over its cap of bans (rule 33).
+    Cap,
+}
+
+/// Lines that the rate limit kept out of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suppressed {
     /// How many.
@@ -125,9 +159,13 @@ impl Line<'_> {
     #[must_use]
     pub const fn level(&self) -> Level {
         match self {
-            Self::Access(_) | Self::FailedLogin(_) | Self::Banned(_) | Self::Refused(_) | Self::Suppressed(_) => {
-                Level::Info
-            }
+            Self::Access(_)
+            | Self::FailedLogin(_)
+            | Self::Banned(_)
+            | Self::Refused(_)
+            | Self::Suppressed(_)
+            | Self::NotEnforced(_)
+            | Self::NotEnforcedSuppressed(_) => Level::Info,
             Self::Plugin(message) => message.level,
             Self::Operational(operational) => operational.level,
         }

@@ -23,7 +23,9 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use jiff::Timestamp;
 
 pub use layer::LogLayer;
-pub use line::{Access, Banned, FailedLogin, Line, Operational, PluginMessage, Refused, Suppressed};
+pub use line::{
+    Access, Banned, Because, FailedLogin, Line, NotEnforced, Operational, PluginMessage, Refused, Suppressed,
+};
 pub use refusals::RefusalLimit;
 
 use refusals::Refusals;
@@ -134,6 +136,8 @@ struct Shared {
     writer: Writer,
     refusals: Refusals,
     suppressed: AtomicU64,
+    /// Orders that nothing came of: limited as refusals are, and apart from them.
+    not_enforced: Refusals,
 }
 
 impl Log {
@@ -145,7 +149,8 @@ impl Log {
         let writer = Writer::start(format, target)?;
         let refusals = Refusals::new(RefusalLimit::default());
         let level = AtomicU8::new(level as u8);
-        Ok(Self { shared: Arc::new(Shared { level, format, writer, refusals, suppressed: AtomicU64::new(0) }) })
+        let (suppressed, not_enforced) = (AtomicU64::new(0), Refusals::new(RefusalLimit::default()));
+        Ok(Self { shared: Arc::new(Shared { level, format, writer, refusals, suppressed, not_enforced }) })
     }
 
     /// Whether lines of that level are written.
@@ -185,12 +190,30 @@ impl Log {
         }
     }
 
-    /// Writes the summary of suppressed refusals whose window is over; to be
-    /// called now and then, so that it doesn't wait for the next refusal.
+    /// Writes that nothing came of an order, at the same rate; the rest is summed up.
+    pub fn not_enforced(&self, order: &NotEnforced<'_>) {
+        if !self.writes(Level::Info) {
+            return;
+        }
+        let now = Timestamp::now();
+        let (admitted, summary) = self.shared.not_enforced.admit(now.as_millisecond());
+        if let Some(suppressed) = summary {
+            self.queue(now, &Line::NotEnforcedSuppressed(suppressed));
+        }
+        if admitted {
+            self.queue(now, &Line::NotEnforced(*order));
+        }
+    }
+
+    /// Writes the summary of suppressed lines whose window is over; to be
+    /// called now and then, so that it doesn't wait for the next such line.
     pub fn tick(&self) {
         let now = Timestamp::now();
         if let Some(suppressed) = self.shared.refusals.due(now.as_millisecond()) {
             self.queue(now, &Line::Suppressed(suppressed));
+        }
+        if let Some(suppressed) = self.shared.not_enforced.due(now.as_millisecond()) {
+            self.queue(now, &Line::NotEnforcedSuppressed(suppressed));
         }
     }
 
@@ -212,6 +235,9 @@ impl Log {
     pub fn flush(&self) -> Result<(), LogError> {
         if let Some(suppressed) = self.shared.refusals.take() {
             self.queue(Timestamp::now(), &Line::Suppressed(suppressed));
+        }
+        if let Some(suppressed) = self.shared.not_enforced.take() {
+            self.queue(Timestamp::now(), &Line::NotEnforcedSuppressed(suppressed));
         }
         self.shared.writer.flush()
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::escape::{Words, escape, escape_controls};
-use super::line::{Line, Operational};
+use super::line::{Because, Line, NotEnforced, Operational};
 use super::{shown, time};
 
 /// Appends the line without its newline.
@@ -48,6 +48,11 @@ pub(super) fn write(into: &mut Vec<u8>, at: Timestamp, line: &Line<'_>) {
             let (count, seconds) = (suppressed.count, suppressed.seconds);
             print(into, format_args!("Refused {count} more requests within {seconds} s"));
         }
+        Line::NotEnforced(order) => write_not_enforced(into, order),
+        Line::NotEnforcedSuppressed(suppressed) => {
+            let (count, seconds) = (suppressed.count, suppressed.seconds);
+            print(into, format_args!("Not enforced: {count} more orders within {seconds} s"));
+        }
         Line::Plugin(message) => {
             into.extend_from_slice(b"Policy ");
             escape(into, message.policy.as_bytes(), Words::Name);
@@ -56,6 +61,26 @@ pub(super) fn write(into: &mut Vec<u8>, at: Timestamp, line: &Line<'_>) {
         }
         Line::Operational(operational) => write_operational(into, operational),
     }
+}
+
+fn write_not_enforced(into: &mut Vec<u8>, order: &NotEnforced<'_>) {
+    into.extend_from_slice(b"Policy ");
+    escape(into, order.policy.as_bytes(), Words::Name);
+    into.extend_from_slice(match order.because {
+        Because::Shadow => b" in shadow would ".as_slice(),
+        Because::Cap => b" over its cap doesn't ",
+    });
+    match order.client_id {
+        None => print(into, format_args!("ban {} for ", shown(order.source))),
+        Some(id) => {
+            into.extend_from_slice(b"make \"");
+            escape(into, id.as_bytes(), Words::Name);
+            print(into, format_args!("\" from {} wait for ", shown(order.source)));
+        }
+    }
+    write_seconds(into, order.duration);
+    into.extend_from_slice(b": ");
+    escape(into, order.reason.as_bytes(), Words::Sentence);
 }
 
 fn write_operational(into: &mut Vec<u8>, operational: &Operational<'_>) {

@@ -32,7 +32,7 @@ impl LoadedPolicy {
     /// The same for a world in virtual time, which finds out by itself what
     /// becomes of `on_failure`: there other policies may run beside it.
     pub(super) fn plan(&self, runtime: &Runtime) -> Result<PolicyPlan, LoadError> {
-        let PolicyConfig { name, kind, settings, subject, limits: wanted, .. } = &self.config;
+        let PolicyConfig { name, kind, settings, subject, limits: wanted, mode, .. } = &self.config;
         Ok(PolicyPlan {
             name: name.clone(),
             kind: *kind,
@@ -40,6 +40,7 @@ impl LoadedPolicy {
             settings: to_plugin(settings),
             subject: *subject,
             limits: limits(wanted),
+            mode: *mode,
             on_failure: on_failure(&self.config, runtime.bundle(*kind)?),
         })
     }
@@ -49,10 +50,14 @@ impl LoadedPolicy {
     pub fn announce(&self, verb: &str) {
         let plugin = self.judge.primary().plugin();
         let description = plugin.description();
+        let mode = match self.config.mode {
+            PolicyMode::Enforce => "",
+            PolicyMode::Shadow => ", in shadow",
+        };
         tracing::info!(
             plugin = description.name,
             version = description.version,
-            "policy {} {verb} {} ({})",
+            "policy {} {verb} {} ({}){mode}",
             self.config.name,
             plugin.origin(),
             &plugin.digest_hex()[..12]

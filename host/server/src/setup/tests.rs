@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::Path;
 
+use portcullis_domain::PolicyMode;
 use portcullis_harness::Failing;
 use portcullis_runtime::{Plugin, RuntimeConfig, Silent};
 
@@ -74,6 +75,41 @@ fn rule_21_the_bundle_is_known_by_what_it_is_and_asked_about_at_every_load() {
     assert!(matches!(policy(&second, "ban").on_failure, Failing::Bundle { .. }));
     assert!(matches!(policy(&second, "also").on_failure, Failing::Bundle { .. }));
     assert!(!Arc::ptr_eq(&policy(&first, "also").judge, &policy(&second, "also").judge));
+}
+
+#[test]
+fn rule_32_a_policy_in_shadow_doesnt_count_as_running_the_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let (folder, workshop) = (folder.path(), workshop(1));
+    put(folder, "traps-always");
+    let both =
+        |mode: &str| format!("[policy.ban]\nmode = \"{mode}\"\n[policy.own]\nkind = \"ban\"\nplugin = \"own.wasm\"\n");
+    let enforced = prepare(&both("enforce"), folder, &workshop, None).unwrap();
+    assert!(matches!(policy(&enforced, "own").on_failure, Failing::BundleRunsAlready));
+    let in_shadow = prepare(&both("shadow"), folder, &workshop, Some(&enforced)).unwrap();
+    assert!(matches!(policy(&in_shadow, "own").on_failure, Failing::Bundle { .. }));
+    // The other way around, too: what enforces steps in for what is tried.
+    let tried = both("enforce").replace("plugin", "mode = \"shadow\"\nplugin");
+    let tried = prepare(&tried, folder, &workshop, Some(&enforced)).unwrap();
+    assert!(matches!(policy(&tried, "own").on_failure, Failing::BundleRunsAlready));
+}
+
+#[test]
+fn rule_32_a_plan_for_virtual_time_has_the_mode() {
+    let (runtime, _) = Runtime::new(&RuntimeConfig::default()).unwrap();
+    let config =
+        Config::parse("[policy.ban]\nmode = \"shadow\"\n", "p.toml", Path::new(""), &Overrides::default()).unwrap();
+    let plan = plan(&config, "p.toml", &runtime).unwrap();
+    let modes: Vec<_> = plan.policies.iter().map(|policy| (policy.name.as_str(), policy.mode)).collect();
+    let (enforce, shadow) = (PolicyMode::Enforce, PolicyMode::Shadow);
+    assert_eq!(modes, [("wait", enforce), ("ban", shadow), ("scanner", enforce)]);
+    let world = portcullis_harness::World::open(plan, portcullis_runtime::Mode::Pooled).unwrap();
+    let (id, from) = (portcullis_domain::ClientId::new("abc").unwrap(), "203.0.113.7".parse().unwrap());
+    for _ in 0..5 {
+        world.login(&portcullis_harness::Login::failed(&id, from));
+        world.advance(std::time::Duration::from_secs(3));
+    }
+    assert!(world.gate().admit(world.source(from)).is_ok(), "nothing is enforced");
 }
 
 #[test]
