@@ -17,6 +17,7 @@ use crate::program::{Ran, folder_of_builds, portcullis, run};
 use crate::wait::eventually;
 
 const CONFIG: &str = "portcullis.toml";
+const SOCKET: &str = "admin.sock";
 const LISTENING: &str = "listening on ";
 
 /// A server in the making: a folder with a configuration and what it names.
@@ -148,6 +149,10 @@ fn whole(config: &str) -> String {
     if !config.contains("[plugins]") {
         whole.push_str(&format!("\n[plugins]\ncache = {:?}\n", cache()));
     }
+    if !config.contains("[admin]") {
+        // In the configuration's own folder: many servers run at once.
+        whole.push_str(&format!("\n[admin]\nsocket = {SOCKET:?}\n"));
+    }
     whole
 }
 
@@ -186,6 +191,12 @@ impl Server {
     #[must_use]
     pub fn url(&self, target: &str) -> String {
         format!("http://{}{target}", self.address)
+    }
+
+    /// The socket of its administration, if its configuration doesn't name another.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.folder.path().join(SOCKET)
     }
 
     /// Its folder.

@@ -1,6 +1,8 @@
 //! The running server, as those see it who administer it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use portcullis_domain::MemoryStore;
@@ -28,6 +30,10 @@ pub struct InForce {
 pub struct Running {
     /// When the process began to serve.
     pub started: jiff::Timestamp,
+    /// Where clients connect, with the ports that port 0 became.
+    pub addresses: Vec<SocketAddr>,
+    /// The server is ending: requests under way are finished, and no more come.
+    pub ending: AtomicBool,
     /// Answers requests; it has the gate.
     pub gatekeeper: Gatekeeper,
     /// Waits, bans and kept state.

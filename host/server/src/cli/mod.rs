@@ -2,10 +2,12 @@
 
 mod bench;
 mod check;
+mod client;
 mod component;
 mod harness;
 mod inspect;
 mod new;
+mod operate;
 mod replay;
 mod serve;
 mod test;
@@ -87,7 +89,13 @@ enum Command {
     #[command(after_help = "Exit codes: 0 done; 1 a plugin failed while it was measured; 2 usage, or a plugin that \
                             can't be loaded or refuses its settings.")]
     Bench(bench::BenchArgs),
+    /// Show how a running server and its policies do
+    #[command(after_help = OPERATE_HELP)]
+    Status(operate::StatusArgs),
 }
+
+/// Exit codes of commands that speak to a running server.
+const OPERATE_HELP: &str = "Exit codes: 0 done; 1 no server answers, or it can't do that; 2 usage.";
 
 #[derive(Args)]
 struct ServeArgs {
@@ -165,6 +173,7 @@ pub fn main() -> ExitCode {
         Command::Test(args) => test::test(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Status(args) => operate::status(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

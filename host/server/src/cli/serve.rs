@@ -1,6 +1,7 @@
 //! `portcullis serve`: everything put together, run, and ended in order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -92,6 +93,8 @@ fn run(args: ServeArgs, overrides: Overrides, config: Config, seen: Stamps, log:
     let swapping = SwapThread::start(swapper).context("can't watch the configuration")?;
     let running = Running {
         started: since,
+        addresses: handle.addresses().to_vec(),
+        ending: AtomicBool::new(false),
         gatekeeper,
         store: kept.store,
         counters: Arc::clone(&counters),
@@ -101,8 +104,10 @@ fn run(args: ServeArgs, overrides: Overrides, config: Config, seen: Stamps, log:
         in_force,
         swapping: swapping.requests(),
     };
-    let administration = admin.serve(Arc::new(running)).context("can't start the administration")?;
+    let running = Arc::new(running);
+    let administration = admin.serve(Arc::clone(&running)).context("can't start the administration")?;
     waiting.block_on(signals.until_ended(&gate, &swapping, log));
+    running.ending.store(true, Ordering::Relaxed);
     tracing::info!("ending: requests under way have {} s", drain_timeout.as_secs());
     handle.drain(drain_timeout);
     let joined = handle.join();

@@ -1,0 +1,79 @@
+//! Every path there is, a file per group, and the OpenAPI document that is made
+//! from them.
+
+mod health;
+mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use http::{Method, StatusCode, Uri};
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::Problem;
+use crate::running::Running;
+
+pub use health::readiness;
+pub use status::{policies, status};
+
+/// What the document says beside the paths.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Portcullis administration",
+        description = "Status, bans, waits and reload of a running server. On the Unix socket whoever may open it \
+                       may do everything; over TCP a token is needed, and without it every request is answered \
+                       401, 429 or 423.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
+    ),
+    components(schemas(Problem))
+)]
+struct Document;
+
+fn routes() -> OpenApiRouter<Arc<Running>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(status::get_status))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+}
+
+/// Everything.
+pub(super) fn all(running: Arc<Running>) -> Router {
+    let (router, _) = routes().split_for_parts();
+    whole(router).with_state(running)
+}
+
+/// Health and metrics alone.
+pub(super) fn health_alone(running: Arc<Running>) -> Router {
+    let router = OpenApiRouter::new()
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics));
+    let (router, _) = router.split_for_parts();
+    whole(router).with_state(running)
+}
+
+/// The OpenAPI document of [`all`].
+#[must_use]
+pub fn openapi() -> OpenApi {
+    routes().into_openapi()
+}
+
+/// With what answers where there is nothing.
+fn whole(router: Router<Arc<Running>>) -> Router<Arc<Running>> {
+    router.fallback(no_such_path).method_not_allowed_fallback(no_such_method)
+}
+
+async fn no_such_path(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::not_found(format!("there is no {path} here; /v1/openapi.json lists what there is"))
+}
+
+async fn no_such_method(method: Method) -> Problem {
+    let method: String = method.as_str().chars().take(40).collect();
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED).detail(format!("{method} isn't possible here; Allow lists what is"))
+}

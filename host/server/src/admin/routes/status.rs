@@ -1,0 +1,176 @@
+//! `/v1/status`: the server as a whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use portcullis_domain::store::{Sizes, TableSize};
+use portcullis_domain::{PolicyMode, Store as _, SubjectBy};
+use portcullis_runtime::Cause;
+
+use super::health::readiness;
+use crate::admin::api::{
+    Health, JournalStatus, LogStatus, Plugin, Policy, StateStatus, Status, Tripped, time, wall_time,
+};
+use crate::admin::extract::NoQuery;
+use crate::admin::problem::Problem;
+use crate::config::{Mode, StoreKind};
+use crate::running::{InForce, Running};
+use crate::setup::LoadedPolicy;
+
+/// The server as a whole: what is in force, and how it does
+#[utoipa::path(get, path = "/v1/status", tag = "status", responses(
+    (status = OK, body = Status, description = "How it does"),
+    (status = BAD_REQUEST, body = Problem, content_type = "application/problem+json", description = "A query parameter; there are none"),
+))]
+pub(super) async fn get_status(State(running): State<Arc<Running>>, _: NoQuery) -> Json<Status> {
+    Json(status(&running))
+}
+
+/// How the server does.
+#[must_use]
+pub fn status(running: &Running) -> Status {
+    let in_force = running.in_force.load();
+    let config = &in_force.config;
+    let sizes = running.store.sizes();
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started: wall_time(running.started),
+        now: time(running.gatekeeper.gate().clock().now()),
+        in_force_since: wall_time(in_force.since),
+        listen: running.addresses.iter().map(ToString::to_string).collect(),
+        upstream: config
+            .upstream
+            .as_ref()
+            .map(|upstream| format!("http://{}{}", upstream.url.authority(), upstream.url.prefix())),
+        auth_mode: match config.auth.mode {
+            Mode::File => "file",
+            Mode::Upstream => "upstream",
+        }
+        .to_owned(),
+        ready: readiness(running),
+        bans: count(sizes.bans),
+        waits: count(sizes.waits),
+        state: state(running, &config.state.store),
+        journal: journal(running, &in_force),
+        log: log(running),
+        totals: running.counters.all().map(|(name, count)| (name.to_owned(), count)).collect(),
+        policies: all_policies(running, &in_force, &sizes),
+    }
+}
+
+/// Every policy, in the order in which they judge.
+#[must_use]
+pub fn policies(running: &Running) -> Vec<Policy> {
+    all_policies(running, &running.in_force.load(), &running.store.sizes())
+}
+
+fn all_policies(running: &Running, in_force: &InForce, sizes: &Sizes) -> Vec<Policy> {
+    let tripped: BTreeMap<_, _> = (running.gatekeeper.gate().tripped().into_iter())
+        .map(|tripped| (tripped.policy, Tripped { since: time(tripped.since), not_enforced: tripped.not_enforced }))
+        .collect();
+    let shown = |loaded: &LoadedPolicy| {
+        let name = loaded.config.name.as_str();
+        let table = sizes.tables.iter().find(|table| &*table.policy == name);
+        policy(loaded, table, tripped.get(name).cloned())
+    };
+    in_force.policies.iter().map(shown).collect()
+}
+
+fn policy(loaded: &LoadedPolicy, table: Option<&TableSize>, tripped: Option<Tripped>) -> Policy {
+    let config = &loaded.config;
+    Policy {
+        name: config.name.clone(),
+        kind: config.kind.name().to_owned(),
+        mode: mode_name(config.mode).to_owned(),
+        subject: subject_name(config.subject).to_owned(),
+        plugin: plugin(loaded),
+        subjects: count(table.map_or(0, |table| table.states)),
+        subjects_evicted: table.map_or(0, |table| table.evicted),
+        banned: 0,
+        health: health(loaded, tripped),
+    }
+}
+
+fn plugin(loaded: &LoadedPolicy) -> Plugin {
+    let primary = loaded.judge.primary();
+    let plugin = primary.plugin();
+    let description = plugin.description();
+    Plugin {
+        origin: plugin.origin().to_owned(),
+        name: description.name.clone(),
+        version: description.version.clone(),
+        sha256: plugin.digest_hex(),
+        settings_sha256: hex(&primary.provenance().settings),
+    }
+}
+
+fn health(loaded: &LoadedPolicy, tripped: Option<Tripped>) -> Health {
+    let snapshot = loaded.judge.snapshot();
+    let failures = Cause::ALL.iter().map(|&cause| (cause.name().to_owned(), snapshot.failed(cause)));
+    Health {
+        calls: snapshot.calls,
+        failures: failures.filter(|(_, times)| *times > 0).collect(),
+        recovered: snapshot.recovered,
+        fallbacks: snapshot.fallbacks,
+        denied: snapshot.denied,
+        quarantines: snapshot.quarantines,
+        quarantined_until: snapshot.quarantined_until.map(time),
+        tripped,
+    }
+}
+
+fn state(running: &Running, store: &StoreKind) -> StateStatus {
+    let health = running.keeper.as_ref().map(|keeper| keeper.health()).unwrap_or_default();
+    StateStatus {
+        store: match store {
+            StoreKind::Memory => "memory".to_owned(),
+            StoreKind::Sqlite(path) => format!("sqlite:{}", path.display()),
+        },
+        lag_ms: u64::try_from(health.lag.as_millis()).unwrap_or(u64::MAX),
+        pending: health.pending,
+        unsettled_replies: health.unsettled_replies,
+        failing: health.failing,
+    }
+}
+
+fn journal(running: &Running, in_force: &InForce) -> JournalStatus {
+    let counts = running.journal.counts();
+    JournalStatus {
+        dir: in_force.config.journal.dir.as_ref().map(|dir| dir.display().to_string()),
+        written: counts.written,
+        dropped: counts.dropped,
+        bytes: counts.bytes,
+        failing: counts.failing,
+    }
+}
+
+fn log(running: &Running) -> LogStatus {
+    let counts = running.log.counts();
+    LogStatus { dropped: counts.dropped, unwritten: counts.unwritten, refusals_suppressed: counts.refusals_suppressed }
+}
+
+fn count(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const fn mode_name(mode: PolicyMode) -> &'static str {
+    match mode {
+        PolicyMode::Enforce => "enforce",
+        PolicyMode::Shadow => "shadow",
+    }
+}
+
+const fn subject_name(subject: SubjectBy) -> &'static str {
+    match subject {
+        SubjectBy::Id => "id",
+        SubjectBy::Source => "source",
+        SubjectBy::Pair => "pair",
+    }
+}
