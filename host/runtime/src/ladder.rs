@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use portcullis_domain::event::Dated;
@@ -13,6 +14,7 @@ use portcullis_domain::{
 use crate::configured::Configured;
 use crate::convert::Answer;
 use crate::failure::Failure;
+use crate::histogram::{Distribution, Histogram};
 use crate::log::Logged;
 use crate::quarantine::{Change, Quarantine};
 use crate::report::{Counters, FellBack, Report, Reporter, Rung, Snapshot, bump};
@@ -20,6 +22,29 @@ use crate::report::{Counters, FellBack, Report, Reporter, Rung, Snapshot, bump};
 /// Of a healthy policy's successes, one in so many is recorded, so that a
 /// first failure isn't all that is known.
 const SUCCESSES_SAMPLED: u64 = 32;
+
+/// Of the calls on a thread, one in so many is timed.
+pub const JUDGE_TIMES_SAMPLED: u64 = 8;
+/// Which of them: not the one that makes the instance, nor one whose success is recorded.
+const JUDGE_TIMES_SAMPLE: u64 = 3;
+/// What times are told apart: half a microsecond to the usual deadline.
+const JUDGE_TIMES: &[Duration] = &[
+    Duration::from_nanos(500),
+    Duration::from_micros(1),
+    Duration::from_micros(2),
+    Duration::from_micros(5),
+    Duration::from_micros(10),
+    Duration::from_micros(20),
+    Duration::from_micros(50),
+    Duration::from_micros(100),
+    Duration::from_micros(200),
+    Duration::from_micros(500),
+    Duration::from_millis(1),
+    Duration::from_millis(2),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(20),
+];
 
 /// What to do when the plugin can't judge.
 #[derive(Debug)]
@@ -54,6 +79,7 @@ pub struct PolicyJudge {
     interest: Interest,
     reporter: Arc<dyn Reporter>,
     counters: Counters,
+    times: Histogram,
     quarantine: Apart<Mutex<Quarantine>>,
     /// Until when, in milliseconds; 0 when there is none.
     quarantined_until: AtomicU64,
@@ -101,6 +127,7 @@ impl PolicyJudge {
             interest,
             reporter,
             counters: Counters::default(),
+            times: Histogram::new(JUDGE_TIMES),
             quarantine: Apart(Mutex::new(Quarantine::default())),
             quarantined_until: AtomicU64::new(0),
             watching: AtomicBool::new(false),
@@ -130,6 +157,13 @@ impl PolicyJudge {
         }
     }
 
+    /// How long calls took, whatever rung answered: of one in
+    /// [`JUDGE_TIMES_SAMPLED`].
+    #[must_use]
+    pub fn times(&self) -> Distribution {
+        self.times.distribution()
+    }
+
     fn tell(&self, report: Report<'_>) {
         self.reporter.report(&self.name, report);
     }
@@ -147,10 +181,7 @@ impl PolicyJudge {
     }
 
     fn tell_failed(&self, rung: Rung, failure: &Failure) {
-        match rung {
-            Rung::First | Rung::Fresh => self.counters.failed(failure.cause),
-            Rung::Bundle => bump(&self.counters.bundle_failures),
-        }
+        self.counters.failed(rung, failure.cause);
         self.tell(Report::Failed { rung, failure });
     }
 
@@ -310,6 +341,19 @@ impl Judge for PolicyJudge {
 
     fn judge(&self, dated: &Dated<'_>, kept: &dyn Kept) -> Result<Judgement, Denied> {
         let nth = self.primary.count_call();
+        if nth % JUDGE_TIMES_SAMPLED != JUDGE_TIMES_SAMPLE {
+            return self.ask(dated, kept, nth);
+        }
+        let began = Instant::now();
+        let answer = self.ask(dated, kept, nth);
+        self.times.add(began.elapsed());
+        answer
+    }
+}
+
+impl PolicyJudge {
+    /// The whole ladder.
+    fn ask(&self, dated: &Dated<'_>, kept: &dyn Kept, nth: u64) -> Result<Judgement, Denied> {
         if self.is_quarantined(dated.at) {
             return self.fall_back(dated, kept, false);
         }

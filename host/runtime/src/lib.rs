@@ -18,6 +18,7 @@ mod convert;
 mod digest;
 mod engine;
 mod failure;
+mod histogram;
 mod inspect;
 mod instance;
 mod ladder;
@@ -36,8 +37,9 @@ mod source;
 pub use configured::{ConfigureError, Configured, Mode};
 pub use engine::EngineError;
 pub use failure::{Cause, Failure};
+pub use histogram::{Distribution, Histogram};
 pub use inspect::INTERFACE_VERSION;
-pub use ladder::{KindsDiffer, OnFailure, PolicyJudge};
+pub use ladder::{JUDGE_TIMES_SAMPLED, KindsDiffer, OnFailure, PolicyJudge};
 pub use limits::{
     DEADLINE_MAX, HOSTCALL_BYTES_MAX, LOG_LINES_MAX, LimitError, Limits, MEMORY_BYTES_MAX, PLUGIN_BYTES_MAX,
     STATE_BYTES_MAX,

@@ -21,6 +21,21 @@ pub enum Rung {
     Bundle,
 }
 
+impl Rung {
+    /// Every rung, from the first.
+    pub const ALL: [Self; 3] = [Self::First, Self::Fresh, Self::Bundle];
+
+    /// Short and stable: a label for metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Fresh => "fresh",
+            Self::Bundle => "bundle",
+        }
+    }
+}
+
 /// What the operator wanted for when a plugin fails, as it came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FellBack {
@@ -104,10 +119,8 @@ impl Reporter for Silent {
 pub struct Snapshot {
     /// Events that were put to the policy, in quarantine or not.
     pub calls: u64,
-    /// Failures by cause, first and second rung; see [`Snapshot::failed`].
-    pub failures: [u64; Cause::ALL.len()],
-    /// Failures of the bundle's plugin.
-    pub bundle_failures: u64,
+    /// Failures by rung and cause; see [`Snapshot::failed_on`].
+    pub failures: [[u64; Cause::ALL.len()]; Rung::ALL.len()],
     /// Calls that were tried again on a new instance.
     pub fresh_retries: u64,
     /// Of these, the ones that were answered.
@@ -130,18 +143,35 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Failures of that cause.
+    /// Failures of that cause on that rung.
+    #[must_use]
+    pub const fn failed_on(&self, rung: Rung, cause: Cause) -> u64 {
+        self.failures[rung as usize][cause.index()]
+    }
+
+    /// Failures of the policy's own plugin of that cause, on either rung.
     #[must_use]
     pub const fn failed(&self, cause: Cause) -> u64 {
-        self.failures[cause.index()]
+        self.failed_on(Rung::First, cause) + self.failed_on(Rung::Fresh, cause)
+    }
+
+    /// All failures of the policy's own plugin.
+    #[must_use]
+    pub fn own_failures(&self) -> u64 {
+        Cause::ALL.into_iter().map(|cause| self.failed(cause)).sum()
+    }
+
+    /// All failures of the bundle's plugin in its stead.
+    #[must_use]
+    pub fn bundle_failures(&self) -> u64 {
+        Cause::ALL.into_iter().map(|cause| self.failed_on(Rung::Bundle, cause)).sum()
     }
 }
 
 /// The counters behind a [`Snapshot`]; those of healthy calls are in the pool.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    failures: [AtomicU64; Cause::ALL.len()],
-    pub(crate) bundle_failures: AtomicU64,
+    failures: [[AtomicU64; Cause::ALL.len()]; Rung::ALL.len()],
     pub(crate) fresh_retries: AtomicU64,
     pub(crate) recovered: AtomicU64,
     pub(crate) fallbacks: AtomicU64,
@@ -158,16 +188,15 @@ pub(crate) fn bump(counter: &AtomicU64) {
 }
 
 impl Counters {
-    pub(crate) fn failed(&self, cause: Cause) {
-        bump(&self.failures[cause.index()]);
+    pub(crate) fn failed(&self, rung: Rung, cause: Cause) {
+        bump(&self.failures[rung as usize][cause.index()]);
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Snapshot {
             calls: 0,
-            failures: std::array::from_fn(|index| read(&self.failures[index])),
-            bundle_failures: read(&self.bundle_failures),
+            failures: std::array::from_fn(|rung| std::array::from_fn(|cause| read(&self.failures[rung][cause]))),
             fresh_retries: read(&self.fresh_retries),
             recovered: read(&self.recovered),
             fallbacks: read(&self.fallbacks),

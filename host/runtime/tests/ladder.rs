@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{START, Said, States, attempt, bans, configured, denying, passes, plugin, policy, stand_in};
 use portcullis_domain::event::{Dated, Outcome};
 use portcullis_domain::{Denied, Event, Judge as _, Keep, Kind, StateFormat};
-use portcullis_runtime::{Cause, FellBack, KindsDiffer, OnFailure, PolicyJudge, Rung, Silent};
+use portcullis_runtime::{Cause, FellBack, JUDGE_TIMES_SAMPLED, KindsDiffer, OnFailure, PolicyJudge, Rung, Silent};
 
 const TWICE: [Said; 2] = [Said::Failed(Rung::First, Cause::Trap), Said::Failed(Rung::Fresh, Cause::Trap)];
 
@@ -68,7 +68,7 @@ fn rule_21_the_bundle_failing_is_a_denial() {
     let last = [Said::FellBack(FellBack::Bundle), Said::Failed(Rung::Bundle, Cause::Error)];
     assert_eq!(policy.told.take(), told(&last));
     let snapshot = policy.judge.snapshot();
-    assert_eq!((snapshot.bundle_failures, snapshot.denied), (1, 1));
+    assert_eq!((snapshot.bundle_failures(), snapshot.denied), (1, 1));
 }
 
 #[test]
@@ -226,4 +226,13 @@ fn nothing_keeps_a_plugin_alive_but_its_policies() {
     assert!(weak.upgrade().is_some());
     drop(policy);
     assert!(weak.upgrade().is_none());
+}
+
+#[test]
+fn one_call_in_eight_is_timed() {
+    let policy = denying("traps-every-third-call");
+    (0..32).for_each(|_| drop(policy.attempt(Outcome::Failure)));
+    let times = policy.judge.times();
+    assert_eq!(times.count(), 32 / JUDGE_TIMES_SAMPLED);
+    assert!(times.sum > Duration::ZERO);
 }

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
 
+use crate::metrics::{Orders, UpstreamTimes};
+
 /// Cells of one counter; threads beyond that many share.
 const CELLS: usize = 8;
 
@@ -53,6 +55,10 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: Counter,)*
+            /// Orders by policy and code, since the start.
+            pub orders: Orders,
+            /// How long the service behind took for the heads of its answers, since the start.
+            pub upstream_times: UpstreamTimes,
         }
 
         impl Counters {
@@ -111,6 +117,12 @@ counters! {
     refused_overloaded,
     /// Requests that the upstream didn't answer (502, 504).
     upstream_failed,
+    /// Connections over the cap, closed with a 503.
+    connections_refused,
+    /// Configurations put in force while the server ran.
+    swaps,
+    /// Changes that were refused: what ran before went on running.
+    swaps_refused,
 }
 
 impl fmt::Display for Counters {

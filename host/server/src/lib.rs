@@ -12,6 +12,7 @@ pub mod gatekeeper;
 pub mod http;
 pub mod journal;
 pub mod log;
+pub mod metrics;
 pub mod running;
 pub mod setup;
 pub mod state;

@@ -10,6 +10,7 @@ use portcullis_domain::MemoryStore;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::gatekeeper::Gatekeeper;
+use crate::http::ConnectionCap;
 use crate::journal::Journal;
 use crate::log::Log;
 use crate::setup::LoadedPolicy;
@@ -40,6 +41,8 @@ pub struct Running {
     pub store: Arc<MemoryStore>,
     /// What is counted.
     pub counters: Arc<Counters>,
+    /// Connections of clients, and how many there may be.
+    pub connections: ConnectionCap,
     /// The log.
     pub log: Log,
     /// The journal.

@@ -246,8 +246,12 @@ impl Swapper {
             watch.let_settle();
             let requests: Vec<Request> = asked.try_iter().collect();
             let swapped = self.swap(requests.iter().any(|request| request.force));
-            if let Err(error) = &swapped {
-                error.tell();
+            match &swapped {
+                Ok(_) => self.gatekeeper.counters().swaps.bump(),
+                Err(error) => {
+                    self.gatekeeper.counters().swaps_refused.bump();
+                    error.tell();
+                }
             }
             let answer = swapped.map_err(|error| error.to_string());
             for request in requests {

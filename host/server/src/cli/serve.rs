@@ -98,6 +98,7 @@ fn run(args: ServeArgs, overrides: Overrides, config: Config, seen: Stamps, log:
         gatekeeper,
         store: kept.store,
         counters: Arc::clone(&counters),
+        connections: handle.cap().clone(),
         log: log.clone(),
         journal: journal.clone(),
         keeper: kept.keeper.clone(),
@@ -255,10 +256,10 @@ fn tell_mended(gate: &Gate) {
 }
 
 fn totals(snapshot: &Snapshot) -> String {
-    let failures: u64 = snapshot.failures.iter().sum();
     format!(
-        "calls={} failures={failures} recovered={} fallbacks={} denied={} quarantines={} log_lines={} log_lines_dropped={}",
+        "calls={} failures={} recovered={} fallbacks={} denied={} quarantines={} log_lines={} log_lines_dropped={}",
         snapshot.calls,
+        snapshot.own_failures(),
         snapshot.recovered,
         snapshot.fallbacks,
         snapshot.denied,

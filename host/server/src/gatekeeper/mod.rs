@@ -120,6 +120,12 @@ impl Gatekeeper {
         self.post.front.load_full()
     }
 
+    /// What it counts.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.post.counters
+    }
+
     /// The gate.
     #[must_use]
     pub fn gate(&self) -> &Arc<Gate> {
@@ -153,6 +159,7 @@ impl Service for Gatekeeper {
                 (&counters.refused_malformed, StatusCode::METHOD_NOT_ALLOWED, "method")
             }
             TransportRefusal::TooManyConnections => {
+                counters.connections_refused.bump();
                 (&counters.refused_overloaded, StatusCode::SERVICE_UNAVAILABLE, "connections")
             }
         };
@@ -224,8 +231,12 @@ impl Post {
         };
         let forwarding =
             Forwarding { decided: visit.decided, user: client_id.map(ClientId::as_str), strip_authorization };
+        let began = self.counters.upstream_times.begin();
         match proxy::forward(upstream, request, connection, forwarding).await {
-            Ok(response) => Forwarded::Answered(response),
+            Ok(response) => {
+                self.counters.upstream_times.end(began);
+                Forwarded::Answered(response)
+            }
             Err(error) => {
                 let reply = error.reply();
                 if reply.status().code().is_server_error() {

@@ -54,6 +54,7 @@ impl Post {
     }
 
     fn tell_order(&self, front: &Front, source: Source, order: &Order) {
+        self.counters.orders.count(order);
         if order.trusted_again {
             tracing::warn!("policy {}: keeps to guard.max_bans_per_minute again; its bans are enforced", order.policy);
         }

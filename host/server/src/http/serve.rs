@@ -109,6 +109,12 @@ impl Handle {
         &self.addresses
     }
 
+    /// Client connections, and how many there may be.
+    #[must_use]
+    pub const fn cap(&self) -> &ConnectionCap {
+        &self.cap
+    }
+
     /// Client connections at this moment, tunnels included.
     #[must_use]
     pub fn connections(&self) -> usize {
