@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use portcullis_domain::{ClientId, Finished, Gate, MemoryStore, Outcome, Passage, Source, Store, Timestamp};
@@ -59,7 +60,20 @@ fn running(config: &str) -> Running {
     };
     let swapping = SwapThread::start(swapper).unwrap().requests();
     let connections = ConnectionCap::new(100);
-    Running { started: now, gatekeeper, store, counters, connections, log, journal, keeper: None, in_force, swapping }
+    Running {
+        started: now,
+        addresses: Vec::new(),
+        ending: AtomicBool::new(false),
+        gatekeeper,
+        store,
+        counters,
+        connections,
+        log,
+        journal,
+        keeper: None,
+        in_force,
+        swapping,
+    }
 }
 
 /// One failed login, judged; its orders are counted as the gatekeeper counts them.

@@ -10,10 +10,8 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
 use crate::admin::api::Readiness;
+use crate::metrics;
 use crate::running::Running;
-
-/// The media type of the metrics.
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Whether the process lives: it does if it answers
 #[utoipa::path(get, path = "/healthz", tag = "health", responses((status = OK, body = String, content_type = "text/plain", description = "It does")))]
@@ -37,16 +35,7 @@ pub(super) async fn readyz(State(running): State<Arc<Running>>) -> Response {
 /// Everything that is measured, as Prometheus reads it
 #[utoipa::path(get, path = "/metrics", tag = "health", responses((status = OK, body = String, content_type = "text/plain", description = "The metrics")))]
 pub(super) async fn metrics(State(running): State<Arc<Running>>) -> Response {
-    ([(CONTENT_TYPE, METRICS_TYPE)], render(&running)).into_response()
-}
-
-/// What is counted, as Prometheus reads it.
-fn render(running: &Running) -> String {
-    let lines = running
-        .counters
-        .all()
-        .map(|(name, count)| format!("# TYPE portcullis_{name}_total counter\nportcullis_{name}_total {count}\n"));
-    lines.collect()
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::render(&running)).into_response()
 }
 
 /// Whether the server does all that it should, and if not, what.
