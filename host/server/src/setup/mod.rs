@@ -151,6 +151,14 @@ impl Setup {
         }
     }
 
+    /// The gate's part of it for a world in virtual time.
+    ///
+    /// # Errors
+    /// [`LoadError`] if the program's own bundle is broken.
+    pub fn plan(&self, runtime: &Runtime) -> Result<Plan, LoadError> {
+        planned(&self.config, &self.policies, runtime)
+    }
+
     /// The judges of its policies, for their counters.
     pub fn judges(&self) -> impl Iterator<Item = &Arc<PolicyJudge>> {
         self.policies.iter().map(|policy| &policy.judge)
@@ -166,6 +174,10 @@ pub fn plan(config: &Config, file: &str, runtime: &Runtime) -> Result<Plan, Setu
     let wrong = |list| SetupError::Policies(Mistakes { file: file.to_owned(), list });
     let reporter: Arc<dyn Reporter> = Arc::new(Silent);
     let policies = plugins::load(config, runtime, &reporter, &[]).map_err(wrong)?;
+    Ok(planned(config, &policies, runtime)?)
+}
+
+fn planned(config: &Config, policies: &[LoadedPolicy], runtime: &Runtime) -> Result<Plan, LoadError> {
     let policies = policies.iter().map(|policy| policy.plan(runtime)).collect::<Result<_, _>>()?;
     Ok(Plan { policies, source: config.source.clone(), limits: config.limits(), ..Plan::default() })
 }
