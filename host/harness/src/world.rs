@@ -180,6 +180,34 @@ impl World {
         Ok(Self { plan, mode, clock, store, journal, reporter, judges, gate })
     }
 
+    /// Another gate in front of what this one keeps, with the same instances of
+    /// plugins and a clock of its own: for a thread of its own. What two of them
+    /// judge at once must not be about the same subjects.
+    #[must_use]
+    pub(crate) fn beside(&self) -> Self {
+        let clock = Arc::new(VirtualClock::new(self.now()));
+        Self {
+            plan: self.plan.clone(),
+            mode: self.mode,
+            gate: gate(&self.plan, &self.judges, &self.store, &clock),
+            clock,
+            store: Arc::clone(&self.store),
+            journal: self.journal.clone(),
+            reporter: Arc::clone(&self.reporter),
+            judges: self.judges.clone(),
+        }
+    }
+
+    /// The fullest of its maps, as a share of what it may hold.
+    pub(crate) fn fullness(&self) -> f64 {
+        let (sizes, capacity) = (self.store.sizes(), self.plan.capacity);
+        let states = sizes.tables.iter().map(|table| table.states).max().unwrap_or_default();
+        let shares = [(states, capacity.states), (sizes.waits, capacity.waits), (sizes.bans, capacity.bans)];
+        #[expect(clippy::cast_precision_loss, reason = "a share, roughly")]
+        let share = |(held, most): (usize, usize)| held as f64 / most.max(1) as f64;
+        shares.map(share).into_iter().fold(0.0, f64::max)
+    }
+
     /// What it was made of, swaps counted in.
     #[must_use]
     pub const fn plan(&self) -> &Plan {

@@ -1,5 +1,5 @@
 //! Recorded traffic through policies, as fast as the machine goes: one thread
-//! reads and parses ahead, the other judges.
+//! reads and parses ahead, the others judge.
 //!
 //! A [`Replay`] is fed lines, or whole logs, and puts each event through the
 //! gate of one [`World`](crate::World), or of two for a comparison; at the end
@@ -8,6 +8,8 @@
 
 mod ahead;
 mod clock;
+mod lanes;
+mod play;
 mod report;
 mod tally;
 
@@ -22,15 +24,22 @@ use portcullis_domain::{ClientId, Outcome as LoginOutcome, Timestamp};
 
 use crate::logs::{Entry, Format, Input, InputError, Parser, SAMPLE_LINES, What};
 use crate::plan::Plan;
-use crate::world::OpenError;
+use crate::world::{OpenError, World};
 use ahead::{BATCHES_AHEAD, Batch};
 use clock::{JUMP_LINES, LATE_MS_MAX, LogClock, is_back_from};
-use tally::{Banned, Occurrence, Side, count};
+use lanes::Lanes;
+use play::{Done, Occurrence, Player};
+use tally::{Banned, Tally, count};
 
 pub use report::{
     Against, Ban, BannedOtherwise, EventCounts, LineCounts, Misplaced, NewlyBanned, Outcome, PolicyFailures,
     RefusedCounts, Report, TimesBack, UnknownLine, Wait,
 };
+
+/// Events after which memory of what has expired is given back.
+const EVENTS_PER_SWEEP: usize = 1 << 16;
+/// How full a map may be before it matters which entry was touched last.
+const FULL: f64 = 0.9;
 
 /// Most lines of no known kind that are kept.
 pub const UNKNOWN_MAX: usize = 10_000;
@@ -60,8 +69,13 @@ pub enum ReplayError {
 
 /// Traffic on its way through one world or two.
 pub struct Replay {
-    base: Side,
-    against: Option<Side>,
+    player: Player,
+    lanes: Lanes,
+    base: Tally,
+    against: Option<Tally>,
+    /// Events whose time is believed, to be judged.
+    due: Vec<Occurrence>,
+    since_sweep: usize,
     parser: Option<Parser>,
     clock: LogClock,
     /// Events after a jump ahead, until there are enough to believe it.
@@ -87,10 +101,17 @@ impl Replay {
     /// # Errors
     /// [`OpenError`] if a plugin refuses its settings or can't run.
     pub fn new(plan: Plan, against: Option<Plan>, format: Option<Format>, shown: Shown) -> Result<Self, OpenError> {
-        let against = against.map(|plan| Side::open(plan, shown.rows, true)).transpose()?;
+        let (stage, base) = Tally::open(plan, shown.rows, false)?;
+        let against = against.map(|plan| Tally::open(plan, shown.rows, true)).transpose()?;
+        let (against_stage, against) = against.unzip();
+        let player = Player { base: stage, against: against_stage };
         Ok(Self {
-            base: Side::open(plan, shown.rows, false)?,
+            lanes: Lanes::start(&player),
+            player,
+            base,
             against,
+            due: Vec::new(),
+            since_sweep: 0,
             parser: format.map(Parser::new),
             clock: LogClock::default(),
             held: Vec::new(),
@@ -176,13 +197,19 @@ impl Replay {
         self.lines.add(&batch.lines);
         let unknown = batch.unknown.into_iter();
         self.unknown.extend(unknown.map(|(number, text)| UnknownLine { log: Arc::clone(log), number, text }));
-        for entry in &batch.entries {
-            self.entry(entry);
+        for entry in batch.entries {
+            self.take(entry);
         }
+        self.judge_due();
     }
 
     /// Puts one event through the gate.
     pub fn entry(&mut self, entry: &Entry<'_>) {
+        self.take(entry.clone().into_owned());
+        self.judge_due();
+    }
+
+    fn take(&mut self, entry: Entry<'static>) {
         let events = &mut self.events;
         match &entry.what {
             What::Request(_) => events.requests += 1,
@@ -196,8 +223,8 @@ impl Replay {
         self.timed(entry);
     }
 
-    /// Judges an event when its time is believed.
-    fn timed(&mut self, entry: &Entry<'_>) {
+    /// Has an event judged when its time is believed.
+    fn timed(&mut self, entry: Entry<'static>) {
         let jump = self.clock.is_jump(entry.at);
         // The log goes on where it was before those that wait, or nearer to it.
         if !jump || self.held.first().is_some_and(|first| is_back_from(entry.at, first.at)) {
@@ -205,20 +232,20 @@ impl Replay {
             self.held.clear();
         }
         if !jump {
-            return self.judge(entry);
+            return self.believe(entry);
         }
-        self.held.push(entry.clone().into_owned());
+        self.held.push(entry);
         if self.held.len() >= JUMP_LINES {
             let mut held = std::mem::take(&mut self.held).into_iter();
             if let Some(first) = held.next() {
-                self.judge(&first);
+                self.believe(first);
             }
             // From there another may be a jump of its own; there is one less each time.
-            held.for_each(|next| self.timed(&next));
+            held.for_each(|next| self.timed(next));
         }
     }
 
-    fn judge(&mut self, entry: &Entry<'_>) {
+    fn believe(&mut self, entry: Entry<'static>) {
         let Some(at) = self.clock.at(entry.at) else { return };
         self.last = Some(entry.at);
         let (first, last) = self.span.unwrap_or((entry.at, entry.at));
@@ -231,18 +258,40 @@ impl Replay {
                 return;
             }
         };
-        let occurrence = Occurrence { entry, client, at };
-        self.base.event(&occurrence);
-        if let Some(against) = &mut self.against {
-            against.event(&occurrence);
+        self.due.push(Occurrence { entry, client, at });
+    }
+
+    fn judge_due(&mut self) {
+        let events = std::mem::take(&mut self.due);
+        self.since_sweep += events.len();
+        let alone = self.goes_by_order();
+        for (occurrence, Done { base, against }) in self.lanes.play(&self.player, events, alone) {
+            self.base.note(&occurrence, base);
+            if let Some((tally, came)) = self.against.as_mut().zip(against) {
+                tally.note(&occurrence, came);
+            }
         }
+        if self.since_sweep >= EVENTS_PER_SWEEP {
+            self.since_sweep = 0;
+            self.player.worlds().for_each(World::sweep);
+        }
+    }
+
+    /// Whether what becomes of an event can depend on others that have nothing
+    /// in common with it: those are judged one after another.
+    fn goes_by_order(&self) -> bool {
+        let capped = |world: &World| world.plan().limits.max_bans_per_minute.is_some();
+        self.base.has_failures()
+            || self.against.as_ref().is_some_and(Tally::has_failures)
+            || self.player.worlds().any(|world| capped(world) || world.fullness() > FULL)
     }
 
     /// What came of it all.
     #[must_use]
     pub fn finish(mut self) -> Report {
         // Nothing comes after them that speaks against them.
-        std::mem::take(&mut self.held).iter().for_each(|held| self.judge(held));
+        std::mem::take(&mut self.held).into_iter().for_each(|held| self.believe(held));
+        self.judge_due();
         let (outcome, banned) = self.base.finish();
         let against = self.against.map(|against| {
             let (outcome, others) = against.finish();

@@ -1,4 +1,4 @@
-//! One world and what came of the events that it was given.
+//! What came of the events that a world was given.
 
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
@@ -7,21 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use portcullis_domain::event::{ATTRIBUTE_BYTES_MAX, METHOD_BYTES_MAX, PATH_BYTES_MAX, cut};
-use portcullis_domain::{
-    Attribute, ClientId, Enforced, Judged, Order, Outcome as LoginOutcome, Refusal, Request, Source, Subject, Timestamp,
-};
+use portcullis_domain::{Enforced, Order, Refusal, Subject, Timestamp};
 use portcullis_runtime::{Mode, Report as PolicyReport, Reporter};
 
+use super::play::{Came, Occurrence, Stage};
 use super::report::{Ban, Outcome, PolicyFailures, RefusedCounts, Wait};
-use crate::logs::{Answered, Entry, What};
 use crate::plan::Plan;
-use crate::world::{Login, OpenError, Reaction, World};
+use crate::world::{OpenError, World};
 
 /// Most networks, and most who wait, that are told apart.
 const KEPT_MAX: usize = 1_000_000;
-/// Events after which memory of what has expired is given back.
-const EVENTS_PER_SWEEP: u64 = 1 << 16;
 
 /// Counts failures of plugins, which would otherwise be silent where the
 /// bundle steps in.
@@ -51,16 +46,12 @@ pub(super) struct Banned {
     pub(super) logins_while_banned: u64,
 }
 
-/// One world and what came of the events that it was given.
-pub(super) struct Side {
-    world: World,
+/// What came of the events that one world was given.
+pub(super) struct Tally {
     failures: Arc<Failures>,
-    events: u64,
     shown_max: usize,
     /// Whether logins after bans are looked for.
     watches_logins: bool,
-    wants_attempt_attributes: bool,
-    wants_request_attributes: bool,
     outcome: Outcome,
     banned: HashMap<IpNet, Banned>,
     /// Prefix lengths of these, IPv4 and IPv6 apart.
@@ -68,129 +59,44 @@ pub(super) struct Side {
     waits: HashMap<Subject, Wait>,
 }
 
-/// What is the same for all worlds about one event.
-pub(super) struct Occurrence<'l> {
-    pub(super) entry: &'l Entry<'l>,
-    pub(super) client: Option<ClientId>,
-    /// The world's time.
-    pub(super) at: Timestamp,
-}
-
-impl Side {
-    pub(super) fn open(plan: Plan, shown_max: usize, watches_logins: bool) -> Result<Self, OpenError> {
+impl Tally {
+    /// A world as planned, and nothing that has come of it yet.
+    pub(super) fn open(plan: Plan, shown_max: usize, watches_logins: bool) -> Result<(Stage, Self), OpenError> {
         let failures = Arc::new(Failures::default());
         // A log can be of any time, and the world's clock moves only forward.
         let plan = Plan { start: Timestamp::from_millis(0), ..plan };
         let world = World::open_reporting(plan, Mode::Pooled, Arc::clone(&failures) as _)?;
-        let ruleset = world.gate().ruleset();
-        let wants_attempt_attributes = !ruleset.attempt_attributes().is_empty();
-        let wants_request_attributes = !ruleset.request_attributes().is_empty();
-        drop(ruleset);
-        Ok(Self {
-            world,
+        let tally = Self {
             failures,
-            events: 0,
             shown_max,
             watches_logins,
-            wants_attempt_attributes,
-            wants_request_attributes,
             outcome: Outcome::default(),
             banned: HashMap::new(),
             widths: BTreeSet::new(),
             waits: HashMap::new(),
-        })
-    }
-
-    /// Puts one event through the gate, as in service.
-    pub(super) fn event(&mut self, occurrence: &Occurrence<'_>) {
-        self.world.advance_to(occurrence.at);
-        self.events += 1;
-        if self.events.is_multiple_of(EVENTS_PER_SWEEP) {
-            self.world.sweep();
-        }
-        let refused = match &occurrence.entry.what {
-            What::Request(answered) => self.request(occurrence, answered),
-            What::Login(outcome) => self.login(occurrence, *outcome, None),
-            What::FailedRequest(answered) => self.login(occurrence, LoginOutcome::Failure, Some(answered)),
         };
-        if self.watches_logins && occurrence.entry.shows_login() {
-            self.note_login(occurrence.entry.from, matches!(refused, Some(Refusal::Banned(_))));
-        }
+        Ok((Stage::new(world), tally))
     }
 
-    fn request(&mut self, occurrence: &Occurrence<'_>, answered: &Answered<'_>) -> Option<Refusal> {
-        let source = self.world.source(occurrence.entry.from);
-        match self.world.gate().admit(source) {
-            Ok(admitted) => {
-                let judged = self.judge_request(&admitted, occurrence, answered);
-                self.judged(occurrence, judged);
-                None
-            }
-            Err(refusal) => {
-                self.refused(refusal, occurrence.entry.shows_login());
-                Some(refusal)
-            }
-        }
+    /// Whether a plugin has failed: then it counts in which order events come,
+    /// whomever they concern (rule 22).
+    pub(super) fn has_failures(&self) -> bool {
+        !self.failures.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
-    fn judge_request(
-        &self,
-        admitted: &portcullis_domain::Admitted,
-        occurrence: &Occurrence<'_>,
-        answered: &Answered<'_>,
-    ) -> Judged {
-        let (method, path) = (answered.method.decoded(), answered.path.decoded());
-        let facts = if self.wants_request_attributes { facts(answered) } else { Vec::new() };
-        let attributes: Vec<_> = facts.iter().map(|(name, value)| Attribute { name, value }).collect();
-        // Of a request that failed to log in nobody knows whose it is.
-        let verified = !matches!(occurrence.entry.what, What::FailedRequest(_));
-        let request = Request {
-            source: admitted.source(),
-            client_id: occurrence.client.as_ref().filter(|_| verified),
-            method: cut(&method, METHOD_BYTES_MAX),
-            path: cut(&path, PATH_BYTES_MAX),
-            status: answered.status,
-            attributes: &attributes,
-        };
-        self.world.gate().judge_request(admitted, &request)
-    }
-
-    /// A login, and the request that it came with, if the log tells of it: what
-    /// the login brings about doesn't keep that one from being judged (rule 14).
-    fn login(
-        &mut self,
-        occurrence: &Occurrence<'_>,
-        outcome: LoginOutcome,
-        with: Option<&Answered<'_>>,
-    ) -> Option<Refusal> {
-        let login = Login {
-            client: occurrence.client.clone(),
-            from: occurrence.entry.from,
-            outcome,
-            secret: None,
-            known: None,
-            attributes: match with {
-                Some(answered) if self.wants_attempt_attributes => facts(answered),
-                Some(_) | None => Vec::new(),
-            },
-        };
-        // The request is admitted before its login is judged; without one the
-        // login's own admission is enough.
-        let source: Source = self.world.source(occurrence.entry.from);
-        let request = with.and_then(|answered| Some((self.world.gate().admit(source).ok()?, answered)));
-        match self.world.login(&login) {
-            Reaction::Refused(refusal) => {
-                self.refused(refusal, outcome == LoginOutcome::Success);
-                return Some(refusal);
-            }
-            Reaction::Judged(judged) => self.judged(occurrence, judged),
-            Reaction::Verified => {}
+    /// This came of that event.
+    pub(super) fn note(&mut self, occurrence: &Occurrence, came: Came) {
+        let shows_login = occurrence.entry.shows_login();
+        if let Some(refusal) = came.refused {
+            self.refused(refusal, shows_login);
         }
-        if let Some((admitted, answered)) = request {
-            let judged = self.judge_request(&admitted, occurrence, answered);
-            self.judged(occurrence, judged);
+        self.outcome.denied += came.denied;
+        for order in came.orders {
+            self.ordered(occurrence, order);
         }
-        None
+        if self.watches_logins && shows_login {
+            self.note_login(occurrence.entry.from, matches!(came.refused, Some(Refusal::Banned(_))));
+        }
     }
 
     fn refused(&mut self, refusal: Refusal, success: bool) {
@@ -207,14 +113,7 @@ impl Side {
         }
     }
 
-    fn judged(&mut self, occurrence: &Occurrence<'_>, judged: Judged) {
-        self.outcome.denied += u64::from(judged.denied);
-        for order in judged.orders {
-            self.ordered(occurrence, order);
-        }
-    }
-
-    fn ordered(&mut self, occurrence: &Occurrence<'_>, order: Order) {
+    fn ordered(&mut self, occurrence: &Occurrence, order: Order) {
         let (at, source) = (occurrence.entry.at, occurrence.entry.from.to_canonical());
         let Order { policy, reason, enforced, .. } = order;
         match enforced {
@@ -288,11 +187,4 @@ impl Side {
 
 pub(super) fn count(entries: usize) -> u64 {
     u64::try_from(entries).unwrap_or(u64::MAX)
-}
-
-/// Attributes as the server names them.
-fn facts(answered: &Answered<'_>) -> Vec<(String, String)> {
-    let fields = [("referer", &answered.referer), ("user-agent", &answered.user_agent)];
-    let known = fields.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?.decoded())));
-    known.map(|(name, value)| (name.to_owned(), cut(&value, ATTRIBUTE_BYTES_MAX).to_owned())).collect()
 }
