@@ -35,8 +35,6 @@ fn cache() -> PathBuf {
 struct Scaffold {
     name: String,
     kind: &'static str,
-    /// Whether the host compiles it in a blink.
-    quick: bool,
     folder: PathBuf,
     readme: String,
     programs: TempDir,
@@ -51,7 +49,7 @@ impl Scaffold {
         let readme = fs::read_to_string(folder.join("README.md")).unwrap();
         let programs = tempfile::tempdir().unwrap();
         symlink(portcullis(), programs.path().join("portcullis")).unwrap();
-        Self { name, kind, quick: language != "python", folder, readme, programs }
+        Self { name, kind, folder, readme, programs }
     }
 
     /// The code block of that language below a heading of the README.
@@ -116,18 +114,14 @@ impl Scaffold {
             true => format!("{line} --calls 200 --rounds 1\n"),
             false => format!("{line}\n"),
         };
-        // What is compiled only to be shown isn't kept, and Python takes too long for that.
-        let is_quick = |line: &&str| self.quick || !line.starts_with("portcullis inspect");
-        self.shell(&self.block("Try and measure", "sh").lines().filter(is_quick).map(shorter).collect::<String>());
+        self.shell(&self.block("Try and measure", "sh").lines().map(shorter).collect::<String>());
         let config = self.block("Serve", "toml");
         fs::write(self.folder.join("portcullis.toml"), config).unwrap();
         let commands = self.block("Serve", "sh");
         let (check, serve) = commands.trim_end().split_once('\n').unwrap();
-        assert_eq!(serve, "portcullis serve --config portcullis.toml --client alice:wonderland");
-        // The README's configuration names no cache, and serving checks the same.
-        if self.quick {
-            self.shell(&format!("{check}\n"));
-        }
+        let with = if kind == "scanner" { "--upstream http://127.0.0.1:3000" } else { "--client alice:wonderland" };
+        assert_eq!(serve, format!("portcullis serve --config portcullis.toml {with}"));
+        self.shell(&format!("{check}\n"));
         let config = format!("{config}[plugins]\ncache = {:?}\n", cache().join("portcullis"));
         let plugin = fs::read(self.plugin()).unwrap();
         let server = Portcullis::with_config(&config).file(&format!("{}.wasm", self.name), plugin);

@@ -343,7 +343,10 @@ impl Swapper {
         tell_lifted(&lifted);
         let changed: Vec<_> = setup.policies.iter().filter(|policy| !self.runs(policy)).collect();
         for policy in &changed {
-            policy.announce("is now");
+            let before = self.setup.judges().find(|known| known.name() == policy.config.name);
+            let same = before
+                .is_some_and(|before| before.primary().plugin().digest() == policy.judge.primary().plugin().digest());
+            policy.announce(if same { "is set anew:" } else { "is now" });
         }
         let changed = changed.into_iter().map(|policy| policy.config.name.clone()).collect();
         tracing::info!("configuration put in force in {} us", took.as_micros());

@@ -23,10 +23,19 @@ function address(source) {
     return { tag: "ipv6", val: [0, 1, 2, 3].map(part) };
 }
 
+// A misspelt option would be a test of something else.
+function known(about, names) {
+    const unknown = Object.keys(about).filter((name) => !names.includes(name));
+    if (unknown.length > 0) {
+        throw new TypeError(`no such options: ${unknown.join(", ")}; there are ${names.join(", ")}`);
+    }
+}
+
 const list = (attributes) => Object.entries(attributes).map(([name, value]) => ({ name, value }));
 
 // A failed attempt, unless said otherwise.
 export function attempt(source, about = {}) {
+    known(about, ["client", "succeeded", "atMs", "known", "fingerprint", "attributes"]);
     const { client = null, succeeded = false, atMs = 0, known = null, fingerprint = null, attributes = {} } = about;
     return {
         at: atMs,
@@ -41,6 +50,7 @@ export function attempt(source, about = {}) {
 
 // An answered request; with a client, its own credentials were verified.
 export function request(source, path = "/", status = 200, about = {}) {
+    known(about, ["client", "method", "atMs", "attributes"]);
     const { client = null, method = "GET", atMs = 0, attributes = {} } = about;
     return { at: atMs, source: address(source), clientAuthId: client, method, path, status, attributes: list(attributes) };
 }

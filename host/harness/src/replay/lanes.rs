@@ -45,8 +45,13 @@ impl Lanes {
     /// As many as there are cores. Without a second core, or a thread to be
     /// had, there are none, and everything is judged in turn.
     pub(super) fn start(player: &Player) -> Self {
-        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(LANES_MAX);
-        let workers = (1..cores).map_while(|lane| Worker::start(u8::try_from(lane).ok()?, player.beside()).ok());
+        Self::of(thread::available_parallelism().map_or(1, NonZeroUsize::get), player)
+    }
+
+    /// So many in all, the caller's own thread among them.
+    pub(super) fn of(lanes: usize, player: &Player) -> Self {
+        let workers =
+            (1..lanes.min(LANES_MAX)).map_while(|lane| Worker::start(u8::try_from(lane).ok()?, player.beside()).ok());
         Self { workers: workers.collect() }
     }
 

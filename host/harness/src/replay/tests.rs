@@ -182,3 +182,45 @@ fn an_id_that_the_host_would_not_take_is_counted_and_not_judged() {
     let report = replayed(None, Some(Format::Rportd), &failed(&"x".repeat(256)));
     assert_eq!((report.events.ids_too_long, report.outcome.waits_ordered), (0, 1));
 }
+
+/// Traffic of few sources and ids, so that much of it is about the same ones.
+fn busy(seed: u64, events: u32) -> String {
+    let mut random = seed;
+    let mut below = |most: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % most
+    };
+    let line = |n: u32| {
+        let ip = match below(4) {
+            0 => format!("2001:db8:{:x}::{:x}", below(3), below(3)),
+            _ => format!("10.{}.{}.{}", below(12), below(2), below(3)),
+        };
+        let user = if below(3) == 0 { format!("id{}", below(40)) } else { "-".to_owned() };
+        let status = [200, 200, 401, 404][usize::try_from(below(4)).unwrap()];
+        format!(
+            "{ip} - {user} [05/Jan/2026:{:02}:{:02}:{:02} +0000] \"GET /{n} HTTP/1.1\" {status} 5\n",
+            n / 3600 % 24,
+            n / 60 % 60,
+            n % 60
+        )
+    };
+    (0..events).map(line).collect()
+}
+
+#[test]
+fn on_several_threads_it_comes_to_the_same() {
+    let report = |lanes: usize, text: &str| {
+        let mut replay = Replay::new(plan(20.0), Some(plan(60.0)), None, Shown { rows: 100_000, unknown: 0 }).unwrap();
+        replay.lanes = Lanes::of(lanes, &replay.player);
+        replay.read(Input::new("log", Cursor::new(text.to_owned())).unwrap()).unwrap();
+        format!("{:#?}", replay.finish())
+    };
+    for seed in 0..4 {
+        let text = busy(seed, 12_000);
+        let alone = report(1, &text);
+        assert!(alone.contains("no_longer_banned") && alone.matches("Wait {").count() > 20, "{alone}");
+        // Compared as texts, but not shown: they are long.
+        assert!(report(2, &text) == alone, "two threads, seed {seed}");
+        assert!(report(5, &text) == alone, "five threads, seed {seed}");
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portcullis_domain::PolicyMode;
 use portcullis_runtime::{Runtime, RuntimeConfig, Silent};
 
-use super::{CheckArgs, Failed};
+use super::{CheckArgs, Failed, harness};
 use crate::auth::ProcessKey;
 use crate::config::{Config, Mode, Overrides, SettingValue, printable};
 use crate::http::Tunnels;
@@ -14,7 +14,10 @@ use crate::setup::{Setup, Workshop, workers};
 
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
     let config = Config::load(args.config.as_deref(), &Overrides::default())?;
-    let runtime_config = RuntimeConfig { cache: config.plugins.cache.clone(), ..RuntimeConfig::default() };
+    // Where the server keeps none, the user's own: what is tried again and again isn't compiled each time.
+    let cache = config.plugins.cache.clone().or_else(harness::cache_folder);
+    config.policies.iter().for_each(|policy| harness::tell_if_large(&policy.plugin));
+    let runtime_config = RuntimeConfig { cache, ..RuntimeConfig::default() };
     let (runtime, notices) = Runtime::new(&runtime_config).map_err(anyhow::Error::from)?;
     let key = ProcessKey::generate().map_err(anyhow::Error::from)?;
     let (workers, tunnels) = (workers(&config), Tunnels::default());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use portcullis_harness::document::mistake::nearest;
 use portcullis_harness::document::setting::{Setting, parse_setting, to_plugin};
 use portcullis_harness::{Plan, Shelf};
-use portcullis_runtime::{Plugin, RuntimeConfig, Settings};
+use portcullis_runtime::{Plugin, PluginSource, RuntimeConfig, Settings};
 
 use super::Failed;
 use crate::config::{Config, Overrides, printable};
@@ -29,7 +29,7 @@ pub(super) fn shelf_with(config: RuntimeConfig) -> Result<Shelf, Failed> {
 }
 
 /// `$XDG_CACHE_HOME/portcullis`, else `~/.cache/portcullis`; none without a home.
-fn cache_folder() -> Option<PathBuf> {
+pub(super) fn cache_folder() -> Option<PathBuf> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let caches = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
     // The runtime makes the folder itself, with the mode that it needs, but not those above.
@@ -37,9 +37,27 @@ fn cache_folder() -> Option<PathBuf> {
     Some(caches.join("portcullis"))
 }
 
+/// Plugins of more bytes take seconds to compile: a whole language is in them.
+const LARGE_PLUGIN_BYTES: u64 = 4 << 20;
+
+/// Says so before a file is loaded that may take long: else it looks as if
+/// nothing happened.
+pub(super) fn tell_if_large(source: &PluginSource) {
+    let PluginSource::File(path) = source else { return };
+    let Ok(bytes) = std::fs::metadata(path).map(|file| file.len()) else { return };
+    if bytes > LARGE_PLUGIN_BYTES {
+        let (path, mib) = (path.display().to_string(), bytes >> 20);
+        eprintln!(
+            "portcullis: loading {} ({mib} MiB); if it isn't in the cache, compiling it takes a while",
+            printable(&path)
+        );
+    }
+}
+
 /// The plugin of that name. One that can't be read or loaded is a mistake in what
 /// was asked for, whatever the command: it didn't run, and so there is no answer.
 pub(super) fn plugin(shelf: &mut Shelf, name: &str) -> Result<Arc<Plugin>, Failed> {
+    tell_if_large(&PluginSource::parse(name, Path::new("")));
     shelf.plugin(name, Path::new("")).map_err(|error| Failed::Usage(error.to_string()))
 }
 

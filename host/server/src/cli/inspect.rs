@@ -2,16 +2,14 @@
 
 use std::fmt::Write as _;
 
-use portcullis_harness::Shelf;
-use portcullis_runtime::{Plugin, RuntimeConfig, SettingSpec, SettingValue};
+use portcullis_runtime::{Plugin, SettingSpec, SettingValue};
 use serde_json::json;
 
 use super::{Failed, InspectArgs, harness};
 use crate::config::printable;
 
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
-    // Without a cache: a plugin that is only looked at leaves nothing behind.
-    let (mut shelf, _) = Shelf::new(&RuntimeConfig::default()).map_err(anyhow::Error::from)?;
+    let mut shelf = harness::shelf()?;
     let plugin = harness::plugin(&mut shelf, &args.plugin)?;
     let text = if args.json { format!("{:#}\n", as_json(&plugin)) } else { as_text(&plugin) };
     super::print(&text)

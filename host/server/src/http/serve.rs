@@ -45,7 +45,7 @@ pub enum ServeError {
     #[error("no address to listen on")]
     NoAddress,
     /// An address can't be listened on.
-    #[error("can't listen on {addresses:?}: {source}")]
+    #[error("can't listen on {addresses:?}")]
     Listen {
         /// All that were asked for.
         addresses: Vec<SocketAddr>,

@@ -36,7 +36,10 @@ pub(super) fn mistakes(
                 Some(near) => Cause::Plugin { why: Cause::UnknownKey { nearest: Some(near.to_owned()) }.to_string() },
             },
             SettingProblem::Missing { .. } | SettingProblem::Refused { .. } => {
-                Cause::Plugin { why: problem.to_string() }
+                // The place names the setting already.
+                let why = problem.to_string();
+                let named = format!("{}: ", problem.name());
+                Cause::Plugin { why: why.strip_prefix(&named).map(str::to_owned).unwrap_or(why) }
             }
             SettingProblem::Type { .. } | SettingProblem::NotFinite { .. } => ours(&problem),
         };

@@ -167,6 +167,31 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// Options of `portcullis serve` with which one can see it at work.
+    fn serve(self) -> &'static str {
+        match self {
+            Self::Wait | Self::Ban => "--client alice:wonderland",
+            Self::Scanner => "--upstream http://127.0.0.1:3000",
+        }
+    }
+
+    /// What one has to know about that.
+    fn serve_note(self) -> &'static str {
+        match self {
+            Self::Wait | Self::Ban => {
+                "`curl -u alice:wrong http://127.0.0.1:8080/` is a failed login. A ban hits 127.0.0.1, your own \
+                 address, until it ends or the server is started anew."
+            }
+            Self::Scanner => {
+                "In front of your own service, here on port 3000: what that answers is judged. With `--client` instead, \
+                 strangers would be answered 401 before there could be a 404, and requests with the right password are \
+                 no hits. A ban hits 127.0.0.1, your own address, until it ends or the server is started anew."
+            }
+        }
+    }
+}
+
 /// The folder's content.
 #[derive(Debug)]
 pub(super) struct Scaffold {
@@ -240,6 +265,8 @@ pub(super) fn filled(template: &str, name: &str, kind: Kind) -> String {
         ("{{kind}}", kind.own().name),
         ("{{doc}}", kind.doc()),
         ("{{setting}}", kind.setting()),
+        ("{{serve}}", kind.serve()),
+        ("{{serve-note}}", kind.serve_note()),
         ("{{version}}", env!("CARGO_PKG_VERSION")),
     ];
     values.into_iter().fold(text, |text, (placeholder, value)| text.replace(placeholder, value))

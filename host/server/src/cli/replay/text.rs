@@ -55,6 +55,15 @@ fn input(text: &mut String, replayed: &Replayed) {
             events.requests, events.failed_logins, events.successful_logins
         ),
     );
+    if events.successful_logins == 0 && events.failed_logins > 0 {
+        line(
+            text,
+            format_args!(
+                "        The log tells of no successful logins: nothing sets back a count that they would, so more may be \
+                 banned here than in service"
+            ),
+        );
+    }
     let rows = [
         (lines.unknown - lines.too_long, "lines of no known kind (--missed shows them)"),
         (lines.too_long, "lines longer than 64 KiB, skipped"),
