@@ -98,9 +98,36 @@ impl Bans {
     /// Takes over bans that were kept elsewhere; nothing is recorded.
     pub(crate) fn restore(&self, bans: impl IntoIterator<Item = Ban>, now: Timestamp) {
         let mut ledger = self.ledger.lock();
+        let mut shared: Option<(Arc<Cause>, Arc<Cause>)> = None;
+        // Into an empty ledger their order comes at the end, all at once: a million
+        // ends sorted together take a fraction of what they take one by one.
+        let mut places = Vec::new();
+        let mut at_once = ledger.by_end.is_empty();
         for ban in bans.into_iter().filter(|ban| now < ban.until) {
-            let cause = ledger.causes.share(&ban.cause);
-            self.put(&mut ledger, Ban { network: ban.network.trunc(), cause, ..ban }, now);
+            let cause = match &shared {
+                Some((given, shared)) if Arc::ptr_eq(given, &ban.cause) => Arc::clone(shared),
+                Some(_) | None => {
+                    let ours = ledger.causes.share(&ban.cause);
+                    shared = Some((Arc::clone(&ban.cause), Arc::clone(&ours)));
+                    ours
+                }
+            };
+            let ban = Ban { network: ban.network.trunc(), cause, ..ban };
+            at_once = at_once && places.len() < self.capacity && !self.by_network.contains_key(&ban.network);
+            if at_once {
+                let Ban { network, since, until, cause } = ban;
+                places.push((until, network));
+                self.by_network.insert(network, InForce { since, until, cause });
+                self.widths.add(network);
+            } else {
+                ledger.by_end.extend(places.drain(..));
+                self.put(&mut ledger, ban, now);
+            }
+        }
+        if ledger.by_end.is_empty() {
+            ledger.by_end = places.into_iter().collect();
+        } else {
+            ledger.by_end.extend(places);
         }
     }
 
@@ -344,6 +371,28 @@ mod tests {
         assert_eq!(bans.lift_within(&[net("192.0.2.0/24"), net("198.51.100.1/32")], at(1)).len(), 2);
         assert_eq!((bans.until(ip("192.0.2.1"), at(1)), bans.len()), (None, 1));
         assert_eq!(bans.until(ip("192.0.3.1"), at(1)), Some(at(100)));
+    }
+
+    #[test]
+    fn what_is_restored_at_once_is_what_is_placed_one_by_one() {
+        let ban = |network: &str, end| {
+            let cause = Arc::new(cause());
+            Ban { network: net(network), since: at(0), until: at(end), cause }
+        };
+        let kept = [
+            ban("192.0.2.3/32", 30),
+            ban("192.0.2.1/32", 10),
+            ban("192.0.2.3/32", 20),
+            ban("192.0.2.2/32", 5),
+            ban("192.0.2.5/32", 50),
+            ban("192.0.2.4/32", 40),
+        ];
+        let bans = Bans::new(3, None);
+        bans.restore(kept, at(5));
+        let networks: Vec<_> = bans.page(None, 9, at(5)).iter().map(|ban| ban.network.to_string()).collect();
+        assert_eq!(networks, ["192.0.2.3/32", "192.0.2.4/32", "192.0.2.5/32"], "the one ending soonest made room");
+        assert_eq!(bans.until(ip("192.0.2.3"), at(5)), Some(at(30)), "the later end of two");
+        assert_eq!((bans.len(), bans.until(ip("192.0.2.1"), at(5))), (3, None));
     }
 
     #[test]

@@ -138,6 +138,21 @@ impl MemoryStore {
         self.states(policy).restore(format, entries, now);
     }
 
+    /// Hands over every wait in force, piece by piece. What changes meanwhile
+    /// may or may not be in it.
+    pub fn each_wait(&self, now: Timestamp, mut take: impl FnMut(Vec<Wait>)) {
+        for shard in self.waits.iter() {
+            let waits = shard.lock();
+            let wait = |(subject, waiting, until): (&Subject, &Waiting, _)| {
+                let (subject, since, cause) = (subject.clone(), waiting.since, Arc::clone(&waiting.cause));
+                Wait { subject, since, until, cause }
+            };
+            let piece: Vec<_> = waits.subjects.iter(now).map(wait).collect();
+            drop(waits);
+            take(piece);
+        }
+    }
+
     /// Hands over everything that policies keep, piece by piece: policy, format
     /// and some entries. What changes meanwhile may or may not be in it.
     pub fn each_kept(&self, now: Timestamp, mut take: impl FnMut(&Arc<str>, &StateFormat, Vec<KeptEntry>)) {

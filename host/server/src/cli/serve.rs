@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use portcullis_domain::{Capacity, Clock as _, Gate, MemoryStore, Recorder, Store, Timestamp};
+use portcullis_domain::{Capacity, Gate, MemoryStore, Recorder, Store, Timestamp};
 use portcullis_runtime::{Runtime, RuntimeConfig, Snapshot};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -162,7 +162,7 @@ impl Kept {
         let store = Arc::new(MemoryStore::with_recorder(Capacity::default(), Some(recorder)));
         let counted = Arc::clone(counters);
         let totals = move || counted.all().map(|(name, count)| (name.to_owned(), count)).collect();
-        counters.resume(&keeper.restore(&store, clock.now(), totals).map_err(wrong)?);
+        counters.resume(&keeper.restore(&store, Arc::clone(&clock) as _, totals).map_err(wrong)?);
         Ok(Self { store, keeper: Some(keeper), clock })
     }
 }

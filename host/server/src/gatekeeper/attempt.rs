@@ -107,10 +107,11 @@ impl Post {
         let Ok(checked) = self.hashing.check(&file.credentials, id, secret).await else {
             return Checked::Overloaded;
         };
-        let judged = self.judge(&front, &visit, &login, checked.outcome, Some(checked.known), |gate, finished| {
-            gate.judge_attempt(admission, finished)
-        });
-        self.settle(&judged).await;
+        let judged = self
+            .judge(&front, &visit, &login, checked.outcome, Some(checked.known), |gate, finished| {
+                gate.judge_attempt(admission, finished)
+            })
+            .await;
         match checked.outcome {
             _ if judged.denied => Checked::Denied,
             Outcome::Success => Checked::Right,
@@ -143,10 +144,11 @@ impl Post {
                 let forwarded = self.forward(front, request, connection, visit, None, false).await;
                 if forwarded.status() == Some(StatusCode::UNAUTHORIZED) {
                     // Whatever let the pair be verified, this was a wrong secret (rule 8).
-                    let judged = self.judge(front, visit, &login, Outcome::Failure, None, |gate, finished| {
-                        gate.judge_refuted(recognised, finished)
-                    });
-                    self.settle(&judged).await;
+                    let judged = self
+                        .judge(front, visit, &login, Outcome::Failure, None, |gate, finished| {
+                            gate.judge_refuted(recognised, finished)
+                        })
+                        .await;
                     return forwarded.unless_denied(&judged, visit, None);
                 }
                 Answer::Reply { response: forwarded.into_response(), client_id: Some(login.client_id) }
@@ -200,9 +202,9 @@ impl Post {
             // Somebody else checks secrets by now: nothing is verified by what was.
             login.secret = None;
         }
-        let judged =
-            self.judge(&front, &visit, &login, outcome, None, |gate, finished| gate.judge_attempt(admission, finished));
-        self.settle(&judged).await;
+        let judged = self
+            .judge(&front, &visit, &login, outcome, None, |gate, finished| gate.judge_attempt(admission, finished))
+            .await;
         let client_id = (outcome == Outcome::Success).then_some(login.client_id);
         forwarded.unless_denied(&judged, &visit, client_id)
     }
@@ -257,8 +259,9 @@ impl Post {
         tokio::time::timeout(QUEUE_TIME_MAX, passing).await.unwrap_or(Err(Refusal::Busy))
     }
 
-    /// Has a finished attempt judged `by` the gate, and tells what came of it.
-    fn judge(
+    /// Has a finished attempt judged `by` the gate, and tells what came of it
+    /// once that is durable.
+    async fn judge(
         &self,
         front: &Front,
         visit: &Visit,
@@ -279,6 +282,7 @@ impl Post {
         };
         let judged = by(&self.gate, &finished);
         self.counters.attempt_judged.add(u64::from(judged.judged_by));
+        self.settle(&judged).await;
         let source = visit.admitted.source();
         match outcome {
             Outcome::Success => self.counters.attempts_succeeded.bump(),

@@ -143,7 +143,7 @@ impl Service for Gatekeeper {
         let form = Form::of(request.method(), request.headers());
         let admitted = match post.gate.admit(decided.source) {
             Ok(admitted) => admitted,
-            Err(refusal) => return post.turn_away(&decided, form, Refused::ByGate(refusal)),
+            Err(refusal) => return post.turn_away(&decided, form, Refused::ByGate(refusal)).await,
         };
         let facts = Facts::of(&request, &post.gate.ruleset());
         let visit = Visit { admitted, decided, form, facts, began };
@@ -182,7 +182,7 @@ impl Post {
     ) -> Response<Body> {
         match self.answer(&front, request, &connection, &visit).await {
             Answer::Reply { response, client_id } => self.send_off(&front, &visit, response, client_id.as_ref()).await,
-            Answer::Refused(refused) => self.turn_away(&visit.decided, visit.form, refused),
+            Answer::Refused(refused) => self.turn_away(&visit.decided, visit.form, refused).await,
         }
     }
 
@@ -248,10 +248,17 @@ impl Post {
         }
     }
 
-    /// A ban is durable before the reply that follows it leaves, unless the
-    /// disk takes too long.
+    /// A ban is durable before anything that tells of it leaves, be it the reply
+    /// that follows it, a refusal or a line of the log, unless the disk takes too
+    /// long.
     async fn settle(&self, judged: &Judged) {
-        if let Some(keeper) = self.keeper.as_ref().filter(|_| judged.has_banned()) {
+        if judged.has_banned() {
+            self.settle_bans().await;
+        }
+    }
+
+    async fn settle_bans(&self) {
+        if let Some(keeper) = &self.keeper {
             keeper.settled().await;
         }
     }
@@ -277,8 +284,8 @@ impl Post {
         };
         let judged = self.gate.judge_request(&visit.admitted, &request);
         self.counters.scanner_judged.add(u64::from(judged.judged_by));
-        self.tell_orders(front, visit.admitted.source(), &judged);
         self.settle(&judged).await;
+        self.tell_orders(front, visit.admitted.source(), &judged);
         if judged.denied {
             response = Reply::new(Status::ServiceUnavailable).into_response(visit.form);
         }

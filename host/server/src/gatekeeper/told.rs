@@ -11,9 +11,12 @@ use crate::log::{Banned, Because, Line, NotEnforced, Refused as RefusedLine};
 
 impl Post {
     /// Turns a request away: counted in full, logged at a limited rate (rules 11 and 29).
-    pub(super) fn turn_away(&self, decided: &Decided, form: Form, refused: Refused) -> Response<Body> {
+    pub(super) async fn turn_away(&self, decided: &Decided, form: Form, refused: Refused) -> Response<Body> {
         match refused {
-            Refused::ByGate(Refusal::Banned(_)) => self.counters.refused_banned.bump(),
+            Refused::ByGate(Refusal::Banned(_)) => {
+                self.counters.refused_banned.bump();
+                self.settle_bans().await;
+            }
             Refused::ByGate(Refusal::Waiting(_)) => self.counters.refused_waiting.bump(),
             Refused::ByGate(Refusal::Busy) => self.counters.refused_busy.bump(),
             Refused::Malformed(_) => self.counters.refused_malformed.bump(),
