@@ -27,6 +27,9 @@ pub enum PolicyMode {
 pub struct Testimony<'a> {
     /// What was judged, and when.
     pub dated: &'a Dated<'a>,
+    /// Number of the event: the same for all policies that judge it, and of no
+    /// other event of this gate.
+    pub event: u64,
     /// The policy's name.
     pub policy: &'a str,
     /// Its kind.

@@ -44,6 +44,7 @@
 
 pub mod bench;
 pub mod document;
+pub mod journal;
 pub mod logs;
 pub mod scenario;
 

@@ -38,6 +38,8 @@ pub struct Login {
     /// The secret that is presented. With it a success makes a verified pair
     /// (rule 8) and a failure carries a fingerprint; left out, neither.
     pub secret: Option<String>,
+    /// The fingerprint that a failure carries where no secret is given.
+    pub fingerprint: Option<u32>,
     /// Whether such an id exists, where the host can tell.
     pub known: Option<bool>,
     /// Facts for policies that ask for them, by lower-case name.
@@ -49,7 +51,15 @@ impl Login {
     #[must_use]
     pub fn failed(client: &ClientId, from: IpAddr) -> Self {
         let client = Some(client.clone());
-        Self { client, from, outcome: Outcome::Failure, secret: None, known: None, attributes: Vec::new() }
+        Self {
+            client,
+            from,
+            outcome: Outcome::Failure,
+            secret: None,
+            fingerprint: None,
+            known: None,
+            attributes: Vec::new(),
+        }
     }
 
     /// A right secret, without any more being known about it.
@@ -270,13 +280,14 @@ impl World {
         let attributes = borrowed(&login.attributes);
         let secret = login.secret.as_deref().map(str::as_bytes);
         let failed = login.outcome == Outcome::Failure;
+        let of_secret = secret.map(|secret| fingerprint(login.client.as_ref(), secret));
         self.gate.judge_attempt(
             admission,
             &Finished {
                 outcome: login.outcome,
                 secret,
                 client_known: login.known,
-                secret_fingerprint: secret.filter(|_| failed).map(|secret| fingerprint(login.client.as_ref(), secret)),
+                secret_fingerprint: of_secret.or(login.fingerprint).filter(|_| failed),
                 attributes: &attributes,
             },
         )

@@ -146,6 +146,16 @@ impl PolicyJudge {
         &self.primary
     }
 
+    /// The bundle's plugin, with settings and limits, if it steps in when that
+    /// one fails.
+    #[must_use]
+    pub fn stand_in(&self) -> Option<&Configured> {
+        match &self.on_failure {
+            OnFailure::Bundle(fallback) => Some(fallback),
+            OnFailure::BundleRunsAlready | OnFailure::Deny | OnFailure::Allow => None,
+        }
+    }
+
     /// What has been counted so far.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -324,6 +324,7 @@ impl Swapper {
         let preflight = self.preflight(&setup, force)?;
         let loaded = Instant::now();
         let gate = self.gatekeeper.gate();
+        self.journal.in_force(gate.clock().now(), &setup.policies);
         let lifted = gate.swap(setup.ruleset(&**gate.store()));
         if setup.config.auth.verified_for < self.setup.config.auth.verified_for {
             // Who was verified for longer than anyone may be now isn't any more.
@@ -333,7 +334,6 @@ impl Swapper {
         // Told at the more talkative of both levels: a change of level is told too.
         self.log.set_level(self.setup.config.log.level.max(setup.config.log.level));
         let took = loaded.elapsed();
-        self.journal.in_force(gate.clock().now(), &setup.policies);
         for key in restart_required(&self.started, &setup.config) {
             tracing::warn!("{key} has changed and takes effect at the next start");
         }

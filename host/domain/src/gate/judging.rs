@@ -1,5 +1,6 @@
 //! Policies judge an event, and what they say is put in force.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,6 +24,19 @@ use crate::witness::Testimony;
 const BAN_PREFIX_MIN_V4: u8 = 16;
 /// The same for IPv6.
 const BAN_PREFIX_MIN_V6: u8 = 32;
+
+/// The number of an event, drawn when the witness first hears of it: most
+/// requests are none of its business.
+#[derive(Default)]
+struct EventNumber(Cell<Option<u64>>);
+
+impl EventNumber {
+    fn get(&self, draw: impl FnOnce() -> u64) -> u64 {
+        let number = self.0.get().unwrap_or_else(draw);
+        self.0.set(Some(number));
+        number
+    }
+}
 
 impl Gate {
     pub(super) fn judge_finished(
@@ -61,21 +75,22 @@ impl Gate {
 
     fn judge_all(&self, ruleset: &Ruleset, event: Event<'_>, asked: impl Fn(&Bound) -> bool) -> Judged {
         let mut judged = Judged::default();
+        let number = EventNumber::default();
         for policy in ruleset.policies.iter().filter(|policy| policy.shadow.is_none() && asked(policy)) {
-            self.judge(ruleset, policy, event, &mut judged);
+            self.judge(ruleset, policy, event, &number, &mut judged);
         }
         // After those that enforce, so that each can be held against what was done.
         for policy in &ruleset.policies {
             let Some(ledger) = &policy.shadow else { continue };
             self.note_login(policy, ledger, event);
             if asked(policy) {
-                self.judge_in_shadow(ruleset, policy, ledger, event, &mut judged);
+                self.judge_in_shadow(ruleset, policy, ledger, event, &number, &mut judged);
             }
         }
         judged
     }
 
-    fn judge(&self, ruleset: &Ruleset, policy: &Bound, event: Event<'_>, judged: &mut Judged) {
+    fn judge(&self, ruleset: &Ruleset, policy: &Bound, event: Event<'_>, number: &EventNumber, judged: &mut Judged) {
         let subject = Subject::of(policy.subject, &event);
         judged.judged_by += 1;
         policy.table.hold(&subject, &*self.clock, &mut |at, held| {
@@ -88,7 +103,7 @@ impl Gate {
                     None
                 }
             };
-            self.testify(policy, &subject, &dated, held, &answer, order.as_ref());
+            self.testify(policy, &subject, (&dated, number), held, &answer, order.as_ref());
             judged.orders.extend(order);
             keep(held, answer);
         });
@@ -110,6 +125,7 @@ impl Gate {
         policy: &Bound,
         ledger: &ShadowLedger,
         event: Event<'_>,
+        number: &EventNumber,
         judged: &mut Judged,
     ) {
         let subject = Subject::of(policy.subject, &event);
@@ -132,7 +148,7 @@ impl Gate {
             let failed = answer.as_ref().map_or(true, |judgement| judgement.answered == Answered::StandIn);
             ledger.judged(ordered.as_ref(), failed, at);
             compare(ordered.is_some(), at);
-            self.testify(policy, &subject, &dated, held, &answer, None);
+            self.testify(policy, &subject, (&dated, number), held, &answer, None);
             keep(held, answer);
         });
         judged.in_shadow.extend(ordered);
@@ -144,7 +160,7 @@ impl Gate {
         &self,
         policy: &Bound,
         subject: &Subject,
-        dated: &Dated<'_>,
+        (dated, number): (&Dated<'_>, &EventNumber),
         held: &dyn Held,
         answer: &Result<Judgement, Denied>,
         order: Option<&Order>,
@@ -162,6 +178,7 @@ impl Gate {
         let before = held.as_kept().read(format);
         witness.judged(&Testimony {
             dated,
+            event: number.get(|| self.testified.fetch_add(1, Ordering::Relaxed)),
             policy: &policy.name,
             kind: policy.kind,
             mode: policy.mode(),

@@ -42,6 +42,8 @@ pub struct Gate {
     changes: AtomicU64,
     guard: Guard,
     witness: Option<Arc<dyn Witness>>,
+    /// Events that the witness has heard of.
+    testified: AtomicU64,
 }
 
 impl Gate {
@@ -58,6 +60,7 @@ impl Gate {
             changes: AtomicU64::new(0),
             guard: Guard::default(),
             witness: None,
+            testified: AtomicU64::new(0),
         }
     }
 

@@ -50,7 +50,7 @@ fn read<'l>(dates: &mut DateCache, line: &'l [u8], combined: bool) -> Option<Par
     let answered =
         Answered { referer, user_agent, ..Answered::new(Text::backslash(method), Text::backslash(path), status) };
     let what = if status == 401 && client.is_some() { What::FailedRequest(answered) } else { What::Request(answered) };
-    Some(Parsed::Entry(Entry { at, from, client, what, offence: matches!(status, 401 | 404) }))
+    Some(Parsed::Entry(Entry { at, from, client, what, offence: matches!(status, 401 | 404), facts: None }))
 }
 
 /// A field of which `-` says that there is nothing.

@@ -61,6 +61,19 @@ pub struct Entry<'l> {
     /// Whether a filter for scanners and guessers would mark the line: what
     /// counts as *matched*.
     pub offence: bool,
+    /// More about it, which no log tells and a journal does.
+    pub facts: Option<Box<Facts>>,
+}
+
+/// What is known of an event beyond what logs tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Whether such an id exists.
+    pub known: Option<bool>,
+    /// Of a failed login, a keyed hash of id and secret.
+    pub fingerprint: Option<u32>,
+    /// What policies had asked for, by lower-case name.
+    pub attributes: Vec<(String, String)>,
 }
 
 impl Entry<'_> {
@@ -73,7 +86,7 @@ impl Entry<'_> {
             What::FailedRequest(answered) => What::FailedRequest(answered.into_owned()),
         };
         let client = self.client.map(Text::into_owned);
-        Entry { at: self.at, from: self.from, client, what, offence: self.offence }
+        Entry { at: self.at, from: self.from, client, what, offence: self.offence, facts: self.facts }
     }
 
     /// Whether somebody is at work who knows a secret: a login that succeeded,

@@ -127,7 +127,7 @@ impl Pattern {
             (Some(answered), None) => What::Request(answered),
             (None, None) => return None,
         };
-        Some(Entry { at, from, client, what, offence })
+        Some(Entry { at, from, client, what, offence, facts: None })
     }
 }
 

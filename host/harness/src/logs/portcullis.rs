@@ -18,14 +18,21 @@ pub(super) fn parse_text<'l>(dates: &mut DateCache, line: &'l [u8]) -> Parsed<'l
     let Some((head, from)) = address_at_end(rest) else { return Parsed::Other };
     if let Some(id) = failed_login(head) {
         let client = Some(Text::percent(id)).filter(|_| !id.is_empty());
-        return Parsed::Entry(Entry { at, from, client, what: What::Login(Outcome::Failure), offence: true });
+        return Parsed::Entry(Entry {
+            at,
+            from,
+            client,
+            what: What::Login(Outcome::Failure),
+            offence: true,
+            facts: None,
+        });
     }
     // We write no space into a path.
     match access(head).filter(|found| !found.path.contains(&b' ')) {
         Some(found) => {
             let answered = Answered::new(Text::percent(found.method), Text::percent_path(found.path), found.status);
             let offence = found.status == 404;
-            Parsed::Entry(Entry { at, from, client: None, what: What::Request(answered), offence })
+            Parsed::Entry(Entry { at, from, client: None, what: What::Request(answered), offence, facts: None })
         }
         None => Parsed::Other,
     }
@@ -67,7 +74,7 @@ pub(super) fn parse_json<'l>(dates: &mut DateCache, line: &'l [u8]) -> Parsed<'l
     let client = fields.client_id.filter(|id| !id.is_empty()).map(Text::of);
     match (&*fields.kind, from) {
         ("failed-login", Some(from)) => {
-            Parsed::Entry(Entry { at, from, client, what: What::Login(Outcome::Failure), offence: true })
+            Parsed::Entry(Entry { at, from, client, what: What::Login(Outcome::Failure), offence: true, facts: None })
         }
         ("access", Some(from)) => {
             let (Some(method), Some(path), Some(status)) = (fields.method, fields.path, fields.status) else {
@@ -78,7 +85,7 @@ pub(super) fn parse_json<'l>(dates: &mut DateCache, line: &'l [u8]) -> Parsed<'l
             }
             let answered = Answered::new(Text::of(method), Text::of(queryless(path)), status);
             let what = What::Request(answered);
-            Parsed::Entry(Entry { at, from, client, what, offence: status == 404 })
+            Parsed::Entry(Entry { at, from, client, what, offence: status == 404, facts: None })
         }
         ("failed-login" | "access", None) => Parsed::Unknown,
         _ => Parsed::Other,

@@ -19,7 +19,7 @@ pub(super) fn parse<'l>(dates: &mut DateCache, line: &'l [u8]) -> Parsed<'l> {
         return Parsed::Other;
     }
     let Some((from, client, what, offence)) = event(rest) else { return Parsed::Other };
-    Parsed::Entry(Entry { at, from, client, what, offence })
+    Parsed::Entry(Entry { at, from, client, what, offence, facts: None })
 }
 
 /// `TIME LEVEL: REST`.

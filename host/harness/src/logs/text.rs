@@ -40,7 +40,7 @@ impl<'l> Text<'l> {
         Self { bytes: Cow::Borrowed(bytes), coding: Coding::PercentPath }
     }
 
-    pub(super) fn of(text: Cow<'l, str>) -> Self {
+    pub(crate) fn of(text: Cow<'l, str>) -> Self {
         let bytes = match text {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
             Cow::Owned(text) => Cow::Owned(text.into_bytes()),

@@ -101,7 +101,8 @@ impl Stage {
 
     fn judge_request(&self, admitted: &Admitted, occurrence: &Occurrence, answered: &Answered<'_>) -> Judged {
         let (method, path) = (answered.method.decoded(), answered.path.decoded());
-        let facts = if self.wants_request_attributes { facts(answered) } else { Vec::new() };
+        let entry = &occurrence.entry;
+        let facts = if self.wants_request_attributes { attributes(entry, Some(answered)) } else { Vec::new() };
         let attributes: Vec<_> = facts.iter().map(|(name, value)| Attribute { name, value }).collect();
         // Of a request that failed to log in nobody knows whose it is.
         let verified = !matches!(occurrence.entry.what, What::FailedRequest(_));
@@ -119,16 +120,16 @@ impl Stage {
     /// A login, and the request that it came with, if the log tells of it: what
     /// the login brings about doesn't keep that one from being judged (rule 14).
     fn login(&self, occurrence: &Occurrence, outcome: LoginOutcome, with: Option<&Answered<'_>>, came: &mut Came) {
+        let entry = &occurrence.entry;
+        let facts = entry.facts.as_ref();
         let login = Login {
             client: occurrence.client.clone(),
             from: occurrence.entry.from,
             outcome,
             secret: None,
-            known: None,
-            attributes: match with {
-                Some(answered) if self.wants_attempt_attributes => facts(answered),
-                Some(_) | None => Vec::new(),
-            },
+            fingerprint: facts.and_then(|facts| facts.fingerprint),
+            known: facts.and_then(|facts| facts.known),
+            attributes: if self.wants_attempt_attributes { attributes(entry, with) } else { Vec::new() },
         };
         // The request is admitted before its login is judged; without one the
         // login's own admission is enough.
@@ -160,8 +161,10 @@ impl Came {
 }
 
 /// Attributes as the server names them.
-fn facts(answered: &Answered<'_>) -> Vec<(String, String)> {
+fn attributes(entry: &Entry<'_>, answered: Option<&Answered<'_>>) -> Vec<(String, String)> {
+    let more = entry.facts.iter().flat_map(|facts| facts.attributes.iter().cloned());
+    let Some(answered) = answered else { return more.collect() };
     let fields = [("referer", &answered.referer), ("user-agent", &answered.user_agent)];
     let known = fields.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?.decoded())));
-    known.map(|(name, value)| (name.to_owned(), cut(&value, ATTRIBUTE_BYTES_MAX).to_owned())).collect()
+    known.map(|(name, value)| (name.to_owned(), cut(&value, ATTRIBUTE_BYTES_MAX).to_owned())).chain(more).collect()
 }

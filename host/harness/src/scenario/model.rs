@@ -467,6 +467,7 @@ impl Attempt {
             from: address(&self.from, n, "step.attempt.from")?,
             outcome: self.outcome,
             secret: self.secret.as_ref().map(|secret| secret.fill(n).into_owned()),
+            fingerprint: None,
             known: self.known,
             attributes: self.attributes.clone(),
         })

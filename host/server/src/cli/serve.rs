@@ -59,7 +59,8 @@ fn run(args: ServeArgs, overrides: Overrides, config: Config, seen: Stamps, log:
     }
     let counters = Arc::new(Counters::default());
     let kept = Kept::open(&setup.config, &counters)?;
-    let journal = Journal::start(&setup.config.journal).map_err(|error| Failed::Usage(error.to_string()))?;
+    let journal = Journal::start(&setup.config.journal, Arc::clone(&kept.clock) as _)
+        .map_err(|error| Failed::Usage(error.to_string()))?;
     let gatekeeper = gatekeeper(&setup, &workshop, log, &counters, &kept, &journal)?;
     journal.in_force(gatekeeper.gate().clock().now(), &setup.policies);
     // What was kept may be older than the configuration.

@@ -75,7 +75,7 @@ impl Place {
         let config_file = Some(config_file);
         let (config, policies) = (started.clone(), setup.policies.clone());
         let in_force = Arc::new(ArcSwap::from_pointee(InForce { config, policies, since: jiff::Timestamp::now() }));
-        let journal = Journal::start(&started.journal).unwrap();
+        let journal = Journal::start(&started.journal, Arc::new(HostClock::start(Timestamp::default()))).unwrap();
         let swapper =
             Swapper { config_file, overrides, workshop, setup, started, seen, gatekeeper, log, in_force, journal };
         Self { folder, paper, swapper }
