@@ -10,8 +10,10 @@
 //! happened.
 
 mod entries;
+pub mod explain;
 mod reader;
 pub mod record;
+pub mod rejudge;
 pub mod segment;
 pub mod value;
 pub mod writer;

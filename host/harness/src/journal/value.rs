@@ -82,7 +82,7 @@ impl fmt::Display for Bytes<'_> {
 
 impl fmt::Debug for Bytes<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        hex(&self.0, f)
+        hex(self.0, f)
     }
 }
 

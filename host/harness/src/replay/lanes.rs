@@ -213,8 +213,14 @@ mod tests {
 
     fn event(from: &str, client: &str) -> Occurrence {
         let at = Timestamp::from_millis(0);
-        let entry =
-            Entry { at, from: from.parse().unwrap(), client: None, what: What::Login(Outcome::Failure), offence: true, facts: None };
+        let entry = Entry {
+            at,
+            from: from.parse().unwrap(),
+            client: None,
+            what: What::Login(Outcome::Failure),
+            offence: true,
+            facts: None,
+        };
         Occurrence { entry, client: (!client.is_empty()).then(|| ClientId::new(client).unwrap()), at }
     }
 

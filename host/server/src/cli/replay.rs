@@ -1,6 +1,7 @@
 //! `portcullis replay`: recorded traffic through policies, and who would have
 //! waited or been banned.
 
+mod journal;
 mod json;
 mod text;
 
@@ -26,13 +27,14 @@ const LIMIT: usize = 50;
 
 #[derive(Args)]
 pub(super) struct ReplayArgs {
-    /// Logs, the oldest first; - is the standard input
+    /// Logs, the oldest first; - is the standard input. Or a journal: journal.dir of a server, or one segment of it
     #[arg(value_name = "LOG", required = true)]
     logs: Vec<PathBuf>,
     /// Configuration file (TOML) whose policies judge; without it the bundle's three
     #[arg(long, value_name = "FILE", conflicts_with = "plugin")]
     config: Option<PathBuf>,
-    /// A plugin instead of the bundle's of its kinds: a file or bundle:scanner and the like
+    /// A plugin instead of the bundle's of its kinds: a file or bundle:scanner and the like; for a journal, one that
+    /// its judgements can be by
     #[arg(long, value_name = "PLUGIN.wasm")]
     plugin: Option<String>,
     /// Other policies for a comparison, a plugin or a configuration file (.toml)
@@ -93,14 +95,10 @@ struct Replayed {
 }
 
 pub(super) fn replay(args: &ReplayArgs) -> Result<(), Failed> {
-    let format = format(args)?;
-    let mut shelf = harness::shelf()?;
-    let plan = plan(args.config.as_deref(), args.plugin.as_deref(), &mut shelf)?;
-    let against = match &args.against {
-        Some(other) if is_config(other) => Some(harness::plan(Path::new(other), &shelf)?),
-        Some(other) => Some(self::plan(None, Some(other), &mut shelf)?),
-        None => None,
-    };
+    let is_journal = journal::is_meant(args)?;
+    if is_journal && args.against.is_none() {
+        return journal::judge_again(args);
+    }
     let rows = match args.limit {
         Some(0) => usize::MAX,
         Some(limit) => limit,
@@ -108,8 +106,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Failed> {
         None => LIMIT,
     };
     let shown = Shown { rows, unknown: if args.missed { rows.min(UNKNOWN_MAX) } else { 0 } };
-    let replay = Replay::new(plan, against, format, shown).map_err(|error| Failed::Usage(error.to_string()))?;
-    let (replayed, ended) = run(args, replay)?;
+    let (replayed, ended) = if is_journal { compare_journal(args, shown)? } else { of_logs(args, shown)? };
     for misplaced in &replayed.report.misplaced {
         eprintln!("portcullis: warning: {}", printable(&out_of_order(misplaced)));
     }
@@ -120,6 +117,29 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), Failed> {
         super::print(&text::of(&replayed))?;
     }
     ended
+}
+
+fn of_logs(args: &ReplayArgs, shown: Shown) -> Result<(Replayed, Result<(), Failed>), Failed> {
+    let format = format(args)?;
+    let mut shelf = harness::shelf()?;
+    let plan = plan(args.config.as_deref(), args.plugin.as_deref(), &mut shelf)?;
+    let against = args.against.as_deref().map(|other| other_plan(other, &mut shelf)).transpose()?;
+    let replay = Replay::new(plan, against, format, shown).map_err(|error| Failed::Usage(error.to_string()))?;
+    run(args, replay)
+}
+
+fn compare_journal(args: &ReplayArgs, shown: Shown) -> Result<(Replayed, Result<(), Failed>), Failed> {
+    let named = args.config.is_some() || args.plugin.is_some();
+    let mut shelf = harness::shelf()?;
+    let base = named.then(|| plan(args.config.as_deref(), args.plugin.as_deref(), &mut shelf)).transpose()?;
+    let other = args.against.clone().unwrap_or_default();
+    let replayed = journal::compare(args, base, |shelf| other_plan(&other, shelf), shown)?;
+    Ok((replayed, Ok(())))
+}
+
+/// What `--against` names: a configuration, or a plugin.
+fn other_plan(other: &str, shelf: &mut Shelf) -> Result<Plan, Failed> {
+    if is_config(other) { harness::plan(Path::new(other), shelf) } else { plan(None, Some(other), shelf) }
 }
 
 fn write_json(report: &json::Report<'_>) -> io::Result<()> {

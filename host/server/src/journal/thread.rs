@@ -116,6 +116,7 @@ impl Scribe {
                 for healed in healed {
                     tracing::warn!("journal: {healed}");
                 }
+                self.writes_again();
             }
             Err(error) => self.fails(&error.to_string(), 0),
         }

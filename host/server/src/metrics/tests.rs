@@ -41,7 +41,8 @@ fn running(config: &str) -> Running {
     let fingerprints = Fingerprints::new(key);
     let gatekeeper =
         Gatekeeper::new(gate, setup.front(), hashing, fingerprints, log.clone(), Arc::clone(&counters), None);
-    let journal = Journal::start(&setup.config.journal).unwrap();
+    let clock = Arc::new(HostClock::start(Timestamp::default()));
+    let journal = Journal::start(&setup.config.journal, clock).unwrap();
     let started = setup.config.clone();
     let now = jiff::Timestamp::now();
     let in_force = InForce { config: started.clone(), policies: setup.policies.clone(), since: now };

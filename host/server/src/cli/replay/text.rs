@@ -12,19 +12,9 @@ use crate::config::printable;
 pub(super) fn of(replayed: &Replayed) -> String {
     let report = &replayed.report;
     let mut text = String::new();
-    // The first line is fail2ban-regex's own, so that the two can be compared.
-    let lines = &report.lines;
-    line(
-        &mut text,
-        format_args!(
-            "Lines: {} lines, {} ignored, {} matched, {} missed [processed in {:.2} sec]",
-            lines.lines,
-            lines.ignored,
-            lines.matched,
-            lines.missed,
-            replayed.took.as_secs_f64()
-        ),
-    );
+    if replayed.format != Some(super::journal::FORMAT) {
+        lines(&mut text, replayed);
+    }
     input(&mut text, replayed);
     match &report.against {
         None => outcome(&mut text, &report.outcome),
@@ -35,6 +25,22 @@ pub(super) fn of(replayed: &Replayed) -> String {
     }
     unknown(&mut text, report);
     text
+}
+
+fn lines(text: &mut String, replayed: &Replayed) {
+    // The first line is fail2ban-regex's own, so that the two can be compared.
+    let lines = &replayed.report.lines;
+    line(
+        text,
+        format_args!(
+            "Lines: {} lines, {} ignored, {} matched, {} missed [processed in {:.2} sec]",
+            lines.lines,
+            lines.ignored,
+            lines.matched,
+            lines.missed,
+            replayed.took.as_secs_f64()
+        ),
+    );
 }
 
 fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
