@@ -1,6 +1,6 @@
 //! The ledger of bans: looked at for every request, written seldom.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use foldhash::quality::RandomState;
 use ipnet::IpNet;
 
 use super::Recording;
-use crate::store::{Ban, Cause, Placed};
-use crate::sync::{AtomicU64, Mutex, MutexGuard};
+use crate::store::{Ban, By, Cause, Placed};
+use crate::sync::{AtomicU64, Mutex};
 use crate::time::Timestamp;
 
 /// Causes that are shared: bans in the same words have one among them.
@@ -47,7 +47,28 @@ pub(crate) struct Bans {
 struct Ledger {
     /// Every ban by its end.
     by_end: BTreeSet<(Timestamp, IpNet)>,
+    /// How many there are by who ordered them.
+    ordered: BTreeMap<By, usize>,
     causes: Causes,
+}
+
+impl Ledger {
+    fn one_more(&mut self, by: &By) {
+        if let Some(count) = self.ordered.get_mut(by) {
+            *count += 1;
+        } else {
+            self.ordered.insert(by.clone(), 1);
+        }
+    }
+
+    fn one_less(&mut self, by: &By) {
+        if let Some(count) = self.ordered.get_mut(by) {
+            *count -= 1;
+            if *count == 0 {
+                self.ordered.remove(by);
+            }
+        }
+    }
 }
 
 /// Causes in use, so that a million bans in the same words keep them once.
@@ -131,7 +152,7 @@ impl Bans {
         }
     }
 
-    fn put(&self, ledger: &mut MutexGuard<'_, Ledger>, ban: Ban, now: Timestamp) -> Placed {
+    fn put(&self, ledger: &mut Ledger, ban: Ban, now: Timestamp) -> Placed {
         let Ban { network, since, until, cause } = ban;
         let running = self.by_network.get(&network).map(|ban| ban.until);
         if let Some(end) = running {
@@ -141,12 +162,15 @@ impl Bans {
             ledger.by_end.remove(&(end, network));
         }
         let displaced = if running.is_none() && ledger.by_end.len() >= self.capacity {
-            self.remove_first(&mut ledger.by_end).filter(|&(_, end)| now < end)
+            self.remove_first(ledger).filter(|&(_, end)| now < end)
         } else {
             None
         };
         ledger.by_end.insert((until, network));
-        self.by_network.insert(network, InForce { since, until, cause });
+        ledger.one_more(&cause.by);
+        if let Some(before) = self.by_network.insert(network, InForce { since, until, cause }) {
+            ledger.one_less(&before.cause.by);
+        }
         if running.is_none() {
             self.widths.add(network);
         }
@@ -200,9 +224,9 @@ impl Bans {
             ledger.by_end.remove(&place);
             let (end, banned) = place;
             self.widths.remove(banned);
-            if let Some((_, ban)) = self.by_network.remove(&banned)
-                && now < end
-            {
+            let Some((_, ban)) = self.by_network.remove(&banned) else { continue };
+            ledger.one_less(&ban.cause.by);
+            if now < end {
                 if let Some(recorder) = &self.recording {
                     recorder.unbanned(banned);
                 }
@@ -217,18 +241,25 @@ impl Bans {
         self.ledger.lock().by_end.len()
     }
 
+    /// The same by who ordered them.
+    pub(crate) fn by_order(&self) -> Vec<(By, usize)> {
+        self.ledger.lock().ordered.iter().map(|(by, count)| (by.clone(), *count)).collect()
+    }
+
     /// Drops what has ended.
     pub(crate) fn sweep(&self, now: Timestamp) {
         let mut ledger = self.ledger.lock();
         while ledger.by_end.first().is_some_and(|&(end, _)| end <= now) {
-            self.remove_first(&mut ledger.by_end);
+            self.remove_first(&mut ledger);
         }
     }
 
     /// Removes the ban that ends soonest: expired ones come first by nature.
-    fn remove_first(&self, by_end: &mut BTreeSet<(Timestamp, IpNet)>) -> Option<(IpNet, Timestamp)> {
-        let (end, network) = by_end.pop_first()?;
-        self.by_network.remove(&network);
+    fn remove_first(&self, ledger: &mut Ledger) -> Option<(IpNet, Timestamp)> {
+        let (end, network) = ledger.by_end.pop_first()?;
+        if let Some((_, ban)) = self.by_network.remove(&network) {
+            ledger.one_less(&ban.cause.by);
+        }
         self.widths.remove(network);
         Some((network, end))
     }
@@ -356,6 +387,32 @@ mod tests {
         assert_eq!(fifth.displaced, Some((net("192.0.2.3/32"), at(200))));
         assert_eq!(bans.until(ip("192.0.2.2"), at(11)), Some(at(300)));
         assert_eq!(bans.until(ip("192.0.2.3"), at(11)), None);
+    }
+
+    #[test]
+    fn bans_are_counted_by_who_ordered_them_whatever_becomes_of_them() {
+        let bans = Bans::new(3, None);
+        let by = |name: &str| Cause { by: By::Policy(name.into()), ..cause() };
+        let counted = || bans.by_order().into_iter().map(|(by, count)| (by == By::Operator, count)).collect::<Vec<_>>();
+        bans.place(net("192.0.2.1/32"), at(10), at(0), &by("ban"));
+        bans.place(net("192.0.2.2/32"), at(20), at(0), &by("ban"));
+        bans.place(net("192.0.2.3/32"), at(30), at(0), &cause());
+        assert_eq!(counted(), [(false, 2), (true, 1)]);
+        bans.place(net("192.0.2.1/32"), at(40), at(1), &cause());
+        assert_eq!(counted(), [(false, 1), (true, 2)], "a longer order takes it over");
+        bans.place(net("192.0.2.1/32"), at(5), at(1), &by("ban"));
+        assert_eq!(counted(), [(false, 1), (true, 2)], "a shorter one doesn't");
+        bans.place(net("192.0.2.4/32"), at(50), at(2), &cause());
+        assert_eq!(counted(), [(true, 3)], "one had to go");
+        bans.lift_within(&[net("192.0.2.3/32")], at(3));
+        assert_eq!(counted(), [(true, 2)]);
+        bans.sweep(at(45));
+        assert_eq!(counted(), [(true, 1)]);
+        bans.restore(
+            [Ban { network: net("192.0.2.9/32"), since: at(1), until: at(90), cause: by("ban").into() }],
+            at(50),
+        );
+        assert_eq!(counted(), [(false, 1), (true, 1)]);
     }
 
     #[test]

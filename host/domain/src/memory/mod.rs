@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use ipnet::IpNet;
 
+use crate::event::ClientId;
 use crate::judge::StateFormat;
 use crate::shadow::{ShadowLedger, Shadows};
 use crate::store::{Ban, Cause, Placed, Recorder, Sizes, Store, Subject, Table, Wait};
@@ -153,6 +154,34 @@ impl MemoryStore {
         }
     }
 
+    /// Who of those that wait does so under that client auth id, from whatever
+    /// source. A walk over all waits: for an operator, not for a request.
+    #[must_use]
+    pub fn waiting_as(&self, id: &ClientId, now: Timestamp) -> Vec<Subject> {
+        self.waiting(now, |subject| match subject {
+            Subject::Id(known) | Subject::Pair(known, _) => known == id,
+            Subject::Source(_) => false,
+        })
+    }
+
+    /// Who of those that wait does so in that network, under whatever id.
+    #[must_use]
+    pub fn waiting_within(&self, network: IpNet, now: Timestamp) -> Vec<Subject> {
+        self.waiting(now, |subject| match subject {
+            Subject::Source(source) | Subject::Pair(_, source) => network.contains(source),
+            Subject::Id(_) => false,
+        })
+    }
+
+    fn waiting(&self, now: Timestamp, meant: impl Fn(&Subject) -> bool) -> Vec<Subject> {
+        let mut found = Vec::new();
+        for shard in self.waits.iter() {
+            found
+                .extend(shard.lock().subjects.iter(now).map(|(subject, ..)| subject).filter(|who| meant(who)).cloned());
+        }
+        found
+    }
+
     /// Hands over everything that policies keep, piece by piece: policy, format
     /// and some entries. What changes meanwhile may or may not be in it.
     pub fn each_kept(&self, now: Timestamp, mut take: impl FnMut(&Arc<str>, &StateFormat, Vec<KeptEntry>)) {
@@ -262,7 +291,7 @@ impl Store for MemoryStore {
     }
 
     fn sizes(&self) -> Sizes {
-        let mut sizes = Sizes { bans: self.bans.len(), ..Sizes::default() };
+        let mut sizes = Sizes { bans: self.bans.len(), bans_by: self.bans.by_order(), ..Sizes::default() };
         for shard in self.waits.iter() {
             let waits = shard.lock();
             sizes.waits += waits.subjects.len();
