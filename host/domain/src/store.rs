@@ -100,8 +100,6 @@ pub struct TableSize {
 pub struct Sizes {
     /// Bans, those that have just ended included.
     pub bans: usize,
-    /// The same by who ordered them.
-    pub bans_by: Vec<(By, usize)>,
     /// Waits, those that have just ended included.
     pub waits: usize,
     /// Active waits that had to go for others, so far (rule 20).

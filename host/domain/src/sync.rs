@@ -62,4 +62,4 @@ mod imp {
     }
 }
 
-pub(crate) use imp::{AtomicU64, Condvar, Mutex, MutexGuard};
+pub(crate) use imp::{AtomicU64, Condvar, Mutex};

@@ -241,9 +241,20 @@ impl Bans {
         self.ledger.lock().by_end.len()
     }
 
-    /// The same by who ordered them.
-    pub(crate) fn by_order(&self) -> Vec<(By, usize)> {
-        self.ledger.lock().ordered.iter().map(|(by, count)| (by.clone(), *count)).collect()
+    /// Active ones by who ordered them.
+    pub(crate) fn by_order(&self, now: Timestamp) -> Vec<(By, usize)> {
+        let ledger = self.ledger.lock();
+        let mut ordered = ledger.ordered.clone();
+        // Few: what has ended since the last sweep.
+        for (_, network) in ledger.by_end.iter().take_while(|(end, _)| *end <= now) {
+            if let Some(ban) = self.by_network.get(network)
+                && let Some(count) = ordered.get_mut(&ban.cause.by)
+            {
+                *count -= 1;
+            }
+        }
+        drop(ledger);
+        ordered.into_iter().filter(|(_, count)| *count > 0).collect()
     }
 
     /// Drops what has ended.
@@ -393,26 +404,28 @@ mod tests {
     fn bans_are_counted_by_who_ordered_them_whatever_becomes_of_them() {
         let bans = Bans::new(3, None);
         let by = |name: &str| Cause { by: By::Policy(name.into()), ..cause() };
-        let counted = || bans.by_order().into_iter().map(|(by, count)| (by == By::Operator, count)).collect::<Vec<_>>();
+        let counted =
+            |now| bans.by_order(at(now)).into_iter().map(|(by, count)| (by == By::Operator, count)).collect::<Vec<_>>();
         bans.place(net("192.0.2.1/32"), at(10), at(0), &by("ban"));
         bans.place(net("192.0.2.2/32"), at(20), at(0), &by("ban"));
         bans.place(net("192.0.2.3/32"), at(30), at(0), &cause());
-        assert_eq!(counted(), [(false, 2), (true, 1)]);
+        assert_eq!(counted(0), [(false, 2), (true, 1)]);
         bans.place(net("192.0.2.1/32"), at(40), at(1), &cause());
-        assert_eq!(counted(), [(false, 1), (true, 2)], "a longer order takes it over");
+        assert_eq!(counted(1), [(false, 1), (true, 2)], "a longer order takes it over");
         bans.place(net("192.0.2.1/32"), at(5), at(1), &by("ban"));
-        assert_eq!(counted(), [(false, 1), (true, 2)], "a shorter one doesn't");
+        assert_eq!(counted(1), [(false, 1), (true, 2)], "a shorter one doesn't");
         bans.place(net("192.0.2.4/32"), at(50), at(2), &cause());
-        assert_eq!(counted(), [(true, 3)], "one had to go");
+        assert_eq!(counted(2), [(true, 3)], "one had to go");
         bans.lift_within(&[net("192.0.2.3/32")], at(3));
-        assert_eq!(counted(), [(true, 2)]);
+        assert_eq!(counted(3), [(true, 2)]);
+        assert_eq!(counted(45), [(true, 1)], "what has ended isn't counted before it is swept");
         bans.sweep(at(45));
-        assert_eq!(counted(), [(true, 1)]);
+        assert_eq!(counted(45), [(true, 1)]);
         bans.restore(
             [Ban { network: net("192.0.2.9/32"), since: at(1), until: at(90), cause: by("ban").into() }],
             at(50),
         );
-        assert_eq!(counted(), [(false, 1), (true, 1)]);
+        assert_eq!(counted(50), [(false, 1), (true, 1)]);
     }
 
     #[test]

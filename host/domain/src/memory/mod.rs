@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use crate::event::ClientId;
 use crate::judge::StateFormat;
 use crate::shadow::{ShadowLedger, Shadows};
-use crate::store::{Ban, Cause, Placed, Recorder, Sizes, Store, Subject, Table, Wait};
+use crate::store::{Ban, By, Cause, Placed, Recorder, Sizes, Store, Subject, Table, Wait};
 use crate::sync::{AtomicU64, Mutex};
 use crate::time::Timestamp;
 use crate::verdict::StateBytes;
@@ -152,6 +152,12 @@ impl MemoryStore {
             drop(waits);
             take(piece);
         }
+    }
+
+    /// How many bans are in force by who ordered them.
+    #[must_use]
+    pub fn bans_by(&self, now: Timestamp) -> Vec<(By, usize)> {
+        self.bans.by_order(now)
     }
 
     /// Who of those that wait does so under that client auth id, from whatever
@@ -291,7 +297,7 @@ impl Store for MemoryStore {
     }
 
     fn sizes(&self) -> Sizes {
-        let mut sizes = Sizes { bans: self.bans.len(), bans_by: self.bans.by_order(), ..Sizes::default() };
+        let mut sizes = Sizes { bans: self.bans.len(), ..Sizes::default() };
         for shard in self.waits.iter() {
             let waits = shard.lock();
             sizes.waits += waits.subjects.len();

@@ -6,8 +6,9 @@
 //! later is added as a field: a client passes over what it doesn't know.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use portcullis_domain::{By, Subject};
+use portcullis_domain::{By, Cause, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,8 +16,6 @@ use utoipa::ToSchema;
 pub const PAGE_DEFAULT: usize = 100;
 /// Entries of a page at most.
 pub const PAGE_MAX: usize = 1000;
-/// Longest cursor, client auth id or other text in a query, in bytes.
-pub const QUERY_TEXT_BYTES_MAX: usize = 1024;
 
 /// The server as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -174,28 +173,6 @@ pub struct Tripped {
     pub not_enforced: u64,
 }
 
-/// Who ordered something: a policy, or the operator by hand.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase", tag = "by")]
-pub enum OrderedBy {
-    /// A policy.
-    Policy {
-        /// Its name.
-        policy: String,
-    },
-    /// The operator, by hand.
-    Operator,
-}
-
-impl From<&By> for OrderedBy {
-    fn from(by: &By) -> Self {
-        match by {
-            By::Policy(name) => Self::Policy { policy: name.to_string() },
-            By::Operator => Self::Operator,
-        }
-    }
-}
-
 /// Why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reason {
@@ -211,26 +188,208 @@ impl From<&portcullis_domain::Reason> for Reason {
     }
 }
 
-/// Whom something is about: a client auth id, a source, or both together.
+/// A ban in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Whom {
-    /// The client auth id.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub id: Option<String>,
-    /// The source's network.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub source: Option<String>,
+pub struct Ban {
+    /// What is banned.
+    pub network: String,
+    /// When the order came that decides its end.
+    pub since: String,
+    /// When it ends.
+    pub until: String,
+    /// How long it still lasts, rounded up.
+    pub left_seconds: u64,
+    /// The policy that ordered it; none: the operator, by hand.
+    pub policy: Option<String>,
+    /// Why.
+    pub reason: Reason,
 }
 
-impl From<&Subject> for Whom {
-    fn from(subject: &Subject) -> Self {
-        let (id, source) = match subject {
+impl Ban {
+    /// A ban as it is seen now.
+    #[must_use]
+    pub fn of(ban: &portcullis_domain::Ban, now: Timestamp) -> Self {
+        Self {
+            network: ban.network.to_string(),
+            since: time(ban.since),
+            until: time(ban.until),
+            left_seconds: whole_seconds(ban.until.since(now)),
+            policy: policy_of(&ban.cause),
+            reason: (&ban.cause.reason).into(),
+        }
+    }
+}
+
+/// Some bans, those that end soonest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BanPage {
+    /// The bans. There may be fewer than asked for, or none, before the last page.
+    pub bans: Vec<Ban>,
+    /// What to give as `cursor` for those after them; none: these were the last.
+    pub next: Option<String>,
+}
+
+/// What to ban, by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BanRequest {
+    /// A network such as `203.0.113.0/24`, or an address; a bare IPv6 address stands for its network of
+    /// `source.ipv6_prefix` bits.
+    #[schema(example = "203.0.113.7")]
+    pub network: String,
+    /// How long, such as `90s`, `1h` or `30d`; left out: an hour.
+    #[schema(example = "1h")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub duration: Option<String>,
+    /// One line for whoever asks later.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<String>,
+}
+
+/// What came of a ban by hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Banned {
+    /// What is banned.
+    pub network: String,
+    /// Until when: the later of what was asked and what was running.
+    pub until: String,
+    /// Whether it is this order that decides that; not where a longer ban was running.
+    pub changed: bool,
+    /// Whether a restart remembers it: it is in the file, or state is kept in memory alone and this is false.
+    pub durable: bool,
+}
+
+/// What came of lifting bans.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Unbanned {
+    /// How many were lifted.
+    pub lifted: u64,
+    /// The first of them, a hundred at most.
+    pub bans: Vec<Ban>,
+    /// Wider networks whose bans still hold for what was asked.
+    pub still_banned_by: Vec<String>,
+}
+
+/// A wait in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Wait {
+    /// Who waits: the client auth id, if it goes by one.
+    pub id: Option<String>,
+    /// Who waits: the source's network, if it goes by one.
+    pub source: Option<String>,
+    /// When the order came that decides its end.
+    pub since: String,
+    /// When it ends.
+    pub until: String,
+    /// How long it still lasts, rounded up.
+    pub left_seconds: u64,
+    /// The policy that ordered it; none: the operator, by hand.
+    pub policy: Option<String>,
+    /// Why.
+    pub reason: Reason,
+}
+
+impl Wait {
+    /// A wait as it is seen now.
+    #[must_use]
+    pub fn of(wait: &portcullis_domain::Wait, now: Timestamp) -> Self {
+        let (id, source) = match &wait.subject {
             Subject::Id(id) => (Some(id), None),
             Subject::Source(network) => (None, Some(network)),
             Subject::Pair(id, network) => (Some(id), Some(network)),
         };
-        Self { id: id.map(|id| id.as_str().to_owned()), source: source.map(ToString::to_string) }
+        Self {
+            id: id.map(|id| id.as_str().to_owned()),
+            source: source.map(ToString::to_string),
+            since: time(wait.since),
+            until: time(wait.until),
+            left_seconds: whole_seconds(wait.until.since(now)),
+            policy: policy_of(&wait.cause),
+            reason: (&wait.cause.reason).into(),
+        }
     }
+}
+
+/// Some waits, those that end soonest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WaitPage {
+    /// The waits.
+    pub waits: Vec<Wait>,
+    /// What to give as `cursor` for those after them; none: these were the last.
+    pub next: Option<String>,
+}
+
+/// What came of ending waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Unwaited {
+    /// How many were ended.
+    pub ended: u64,
+    /// The first of them, a hundred at most.
+    pub waits: Vec<Wait>,
+}
+
+/// All policies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyList {
+    /// In the order in which they judge.
+    pub policies: Vec<Policy>,
+}
+
+/// One policy with all that was configured about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyDetail {
+    /// How it does.
+    pub policy: Policy,
+    /// Its settings, those left out filled in.
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// What happens when its plugin fails: `bundle`, `deny` or `allow`.
+    pub on_failure: String,
+    /// What its plugin may use.
+    pub limits: PolicyLimits,
+}
+
+/// What a plugin may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PolicyLimits {
+    /// Time of one call.
+    pub deadline_ms: u64,
+    /// Memory of one instance.
+    pub memory_bytes: u64,
+    /// State kept for one subject.
+    pub state_bytes: u64,
+}
+
+/// How to load everything anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadRequest {
+    /// Even if a changed policy would newly ban more sources than allowed.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What is in force now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reloaded {
+    /// From the end of loading to it being in force, in microseconds.
+    pub took_us: u64,
+    /// Names of the policies that run something else than before.
+    pub changed: Vec<String>,
+    /// What the operator should hear.
+    pub warnings: Vec<String>,
+}
+
+fn policy_of(cause: &Cause) -> Option<String> {
+    match &cause.by {
+        By::Policy(name) => Some(name.to_string()),
+        By::Operator => None,
+    }
+}
+
+/// Rounded up, so that nothing ends early.
+fn whole_seconds(left: Duration) -> u64 {
+    u64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
 /// The gate's time as the wire has it.

@@ -7,6 +7,7 @@
 pub mod api;
 mod extract;
 mod listen;
+mod page;
 mod problem;
 pub mod routes;
 pub mod socket;

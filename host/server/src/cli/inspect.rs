@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
-use portcullis_runtime::{Plugin, SettingSpec, SettingValue};
+use portcullis_runtime::{Plugin, SettingSpec};
 use serde_json::json;
 
 use super::{Failed, InspectArgs, harness};
 use crate::config::printable;
+use crate::setup::setting_as_json;
 
 pub(super) fn inspect(args: &InspectArgs) -> Result<(), Failed> {
     let mut shelf = harness::shelf()?;
@@ -21,7 +22,7 @@ fn as_json(plugin: &Plugin) -> serde_json::Value {
         json!({
             "name": spec.name,
             "type": spec.kind.to_string(),
-            "default": spec.default.as_ref().map(value_as_json),
+            "default": spec.default.as_ref().map(setting_as_json),
             "required": spec.default.is_none(),
             "doc": spec.doc,
         })
@@ -37,19 +38,6 @@ fn as_json(plugin: &Plugin) -> serde_json::Value {
         "size_bytes": plugin.size(),
         "sha256": plugin.digest_hex(),
     })
-}
-
-fn value_as_json(value: &SettingValue) -> serde_json::Value {
-    match value {
-        SettingValue::Boolean(boolean) => json!(boolean),
-        SettingValue::Integer(integer) => json!(integer),
-        SettingValue::Number(number) => json!(number),
-        SettingValue::Text(text) => json!(text),
-        SettingValue::Integers(integers) => json!(integers),
-        SettingValue::Numbers(numbers) => json!(numbers),
-        SettingValue::Texts(texts) => json!(texts),
-        SettingValue::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
-    }
 }
 
 fn as_text(plugin: &Plugin) -> String {
@@ -71,7 +59,7 @@ fn as_text(plugin: &Plugin) -> String {
     row("settings", if description.settings.is_empty() { "none" } else { "" });
     for spec in &description.settings {
         let default = match &spec.default {
-            Some(default) => format!("= {}", value_as_json(default)),
+            Some(default) => format!("= {}", setting_as_json(default)),
             None => "has to be set".to_owned(),
         };
         row("", &format!("{} ({}) {default}", spec.name, spec.kind));

@@ -32,6 +32,7 @@ use crate::log::{Format, Level};
 pub use check::{Override, Overrides};
 pub use keys::{KEYS, Key};
 pub use mistake::{ConfigError, Mistakes, Told, printable};
+pub use parse::parse_duration;
 pub use policy::{PluginLimits, PolicyConfig};
 pub use restart::restart_required;
 pub use upstream_url::{UpstreamUrl, UrlError};

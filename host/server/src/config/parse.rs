@@ -50,7 +50,8 @@ pub(super) fn duration(value: &DeValue<'_>, least: Duration, most: Duration) -> 
 
 /// As humantime reads it, but a year is 365 days, as people count bans, and not
 /// 365.25: its years are put as days before it sees them.
-fn parse_duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     const YEARS: [&str; 5] = ["y", "yr", "yrs", "year", "years"];
     let mut in_days = String::new();
     let mut rest = text;

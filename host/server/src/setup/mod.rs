@@ -23,6 +23,7 @@ use crate::http::{HttpOptions, Tunnels, Upstream, UpstreamUrlError};
 
 pub use plugins::LoadedPolicy;
 pub use reports::LogReporter;
+pub use settings::setting_as_json;
 
 /// What setups are made with; it outlives all of them.
 pub struct Workshop {

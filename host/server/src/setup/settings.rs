@@ -1,6 +1,8 @@
-//! A plugin's complaints about its settings, by the line they are about.
+//! Settings of plugins as others see them: complaints by the line they are
+//! about, and values as JSON.
 
-use portcullis_runtime::{ConfigureError, SettingProblem};
+use portcullis_runtime::{ConfigureError, SettingProblem, SettingValue};
+use serde_json::json;
 
 use crate::config::{Cause, Mistake, Place, PolicyConfig, Setting};
 
@@ -61,4 +63,19 @@ pub(super) fn ours(why: impl ToString) -> Cause {
 fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let scored = known.iter().map(|known| (strsim::jaro_winkler(name, known), *known));
     scored.filter(|(score, _)| *score > 0.75).max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, known)| known)
+}
+
+/// A setting's value as JSON.
+#[must_use]
+pub fn setting_as_json(value: &SettingValue) -> serde_json::Value {
+    match value {
+        SettingValue::Boolean(boolean) => json!(boolean),
+        SettingValue::Integer(integer) => json!(integer),
+        SettingValue::Number(number) => json!(number),
+        SettingValue::Text(text) => json!(text),
+        SettingValue::Integers(integers) => json!(integers),
+        SettingValue::Numbers(numbers) => json!(numbers),
+        SettingValue::Texts(texts) => json!(texts),
+        SettingValue::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
+    }
 }

@@ -1,8 +1,12 @@
 //! Every path there is, a file per group, and the OpenAPI document that is made
 //! from them.
 
+mod bans;
 mod health;
+mod policies;
+mod reload;
 mod status;
+mod waits;
 
 use std::sync::Arc;
 
@@ -17,7 +21,7 @@ use super::problem::Problem;
 use crate::running::Running;
 
 pub use health::readiness;
-pub use status::{policies, status};
+pub use status::status;
 
 /// What the document says beside the paths.
 #[derive(utoipa::OpenApi)]
@@ -36,9 +40,30 @@ struct Document;
 fn routes() -> OpenApiRouter<Arc<Running>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(status::get_status))
+        .routes(routes!(policies::list))
+        .routes(routes!(policies::one))
+        .routes(routes!(bans::list, bans::ban, bans::unban_all))
+        .routes(routes!(bans::unban))
+        .routes(routes!(bans::unban_network))
+        .routes(routes!(waits::list, waits::unwait))
+        .routes(routes!(reload::reload))
+        .routes(routes!(document))
+        .merge(health_routes())
+}
+
+fn health_routes() -> OpenApiRouter<Arc<Running>> {
+    OpenApiRouter::new()
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
+}
+
+/// This document
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "status", responses(
+    (status = OK, body = serde_json::Value, content_type = "application/json", description = "OpenAPI 3.1"),
+))]
+async fn document() -> axum::Json<OpenApi> {
+    axum::Json(openapi())
 }
 
 /// Everything.
@@ -49,11 +74,7 @@ pub(super) fn all(running: Arc<Running>) -> Router {
 
 /// Health and metrics alone.
 pub(super) fn health_alone(running: Arc<Running>) -> Router {
-    let router = OpenApiRouter::new()
-        .routes(routes!(health::healthz))
-        .routes(routes!(health::readyz))
-        .routes(routes!(health::metrics));
-    let (router, _) = router.split_for_parts();
+    let (router, _) = health_routes().split_for_parts();
     whole(router).with_state(running)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use portcullis_domain::store::{Sizes, TableSize};
-use portcullis_domain::{PolicyMode, Store as _, SubjectBy};
+use portcullis_domain::{By, PolicyMode, Store as _, SubjectBy};
 use portcullis_runtime::Cause;
 
 use super::health::readiness;
@@ -33,7 +33,7 @@ pub(super) async fn get_status(State(running): State<Arc<Running>>, _: NoQuery) 
 pub fn status(running: &Running) -> Status {
     let in_force = running.in_force.load();
     let config = &in_force.config;
-    let sizes = running.store.sizes();
+    let (sizes, bans) = (running.store.sizes(), bans(running));
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -51,35 +51,41 @@ pub fn status(running: &Running) -> Status {
         }
         .to_owned(),
         ready: readiness(running),
-        bans: count(sizes.bans),
+        bans: count(bans.iter().map(|(_, bans)| bans).sum()),
         waits: count(sizes.waits),
         state: state(running, &config.state.store),
         journal: journal(running, &in_force),
         log: log(running),
         totals: running.counters.all().map(|(name, count)| (name.to_owned(), count)).collect(),
-        policies: all_policies(running, &in_force, &sizes),
+        policies: all_policies(running, &in_force, &sizes, &bans),
     }
 }
 
 /// Every policy, in the order in which they judge.
 #[must_use]
-pub fn policies(running: &Running) -> Vec<Policy> {
-    all_policies(running, &running.in_force.load(), &running.store.sizes())
+pub(super) fn policies(running: &Running) -> Vec<Policy> {
+    all_policies(running, &running.in_force.load(), &running.store.sizes(), &bans(running))
 }
 
-fn all_policies(running: &Running, in_force: &InForce, sizes: &Sizes) -> Vec<Policy> {
+/// Bans in force by who ordered them.
+fn bans(running: &Running) -> Vec<(By, usize)> {
+    running.store.bans_by(running.gatekeeper.gate().clock().now())
+}
+
+fn all_policies(running: &Running, in_force: &InForce, sizes: &Sizes, bans: &[(By, usize)]) -> Vec<Policy> {
     let tripped: BTreeMap<_, _> = (running.gatekeeper.gate().tripped().into_iter())
         .map(|tripped| (tripped.policy, Tripped { since: time(tripped.since), not_enforced: tripped.not_enforced }))
         .collect();
     let shown = |loaded: &LoadedPolicy| {
         let name = loaded.config.name.as_str();
         let table = sizes.tables.iter().find(|table| &*table.policy == name);
-        policy(loaded, table, tripped.get(name).cloned())
+        let ordered = bans.iter().find(|(by, _)| matches!(by, By::Policy(by) if **by == *name));
+        policy(loaded, table, ordered.map_or(0, |(_, bans)| *bans), tripped.get(name).cloned())
     };
     in_force.policies.iter().map(shown).collect()
 }
 
-fn policy(loaded: &LoadedPolicy, table: Option<&TableSize>, tripped: Option<Tripped>) -> Policy {
+fn policy(loaded: &LoadedPolicy, table: Option<&TableSize>, banned: usize, tripped: Option<Tripped>) -> Policy {
     let config = &loaded.config;
     Policy {
         name: config.name.clone(),
@@ -89,7 +95,7 @@ fn policy(loaded: &LoadedPolicy, table: Option<&TableSize>, tripped: Option<Trip
         plugin: plugin(loaded),
         subjects: count(table.map_or(0, |table| table.states)),
         subjects_evicted: table.map_or(0, |table| table.evicted),
-        banned: 0,
+        banned: count(banned),
         health: health(loaded, tripped),
     }
 }
