@@ -423,9 +423,10 @@ mod tests {
         assert_eq!(counted(45), [(true, 1)]);
         bans.restore(
             [Ban { network: net("192.0.2.9/32"), since: at(1), until: at(90), cause: by("ban").into() }],
-            at(50),
+            at(49),
         );
-        assert_eq!(counted(50), [(false, 1), (true, 1)]);
+        assert_eq!(counted(49), [(false, 1), (true, 1)]);
+        assert_eq!(counted(50), [(false, 1)]);
     }
 
     #[test]

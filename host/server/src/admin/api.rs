@@ -121,8 +121,14 @@ pub struct Policy {
     pub subjects: u64,
     /// Of these, the ones that had to go for others so far.
     pub subjects_evicted: u64,
+    /// Failed logins and hits that it was asked about, so far.
+    pub failed_total: u64,
     /// Bans in force that it ordered.
     pub banned: u64,
+    /// Bans that it ordered and that were enforced, so far.
+    pub bans_total: u64,
+    /// Waits that it ordered, so far.
+    pub waits_total: u64,
     /// How its plugin does.
     pub health: Health,
 }

@@ -245,12 +245,13 @@ async fn socket(paths: &[PathBuf]) -> Result<UnixStream, Failed> {
 }
 
 fn explained(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no socket".to_owned(),
-        io::ErrorKind::ConnectionRefused => "a socket that nobody listens on".to_owned(),
-        io::ErrorKind::PermissionDenied => "only the server's user may open this socket".to_owned(),
-        _ => error.to_string(),
-    }
+    let known = [
+        (io::ErrorKind::NotFound, "there is no socket"),
+        (io::ErrorKind::ConnectionRefused, "nobody listens on this socket"),
+        (io::ErrorKind::PermissionDenied, "only the server's user may open this socket"),
+    ];
+    let known = known.iter().find(|(kind, _)| *kind == error.kind());
+    known.map_or_else(|| error.to_string(), |(_, words)| (*words).to_owned())
 }
 
 async fn whole(response: Response<Incoming>) -> Result<Bytes, Failed> {

@@ -92,6 +92,27 @@ enum Command {
     /// Show how a running server and its policies do
     #[command(after_help = OPERATE_HELP)]
     Status(operate::StatusArgs),
+    /// List who is banned on a running server
+    #[command(after_help = OPERATE_HELP)]
+    Bans(operate::BansArgs),
+    /// Ban a network by hand
+    #[command(after_help = OPERATE_HELP)]
+    Ban(operate::BanArgs),
+    /// Lift bans
+    #[command(after_help = OPERATE_HELP)]
+    Unban(operate::UnbanArgs),
+    /// List who waits on a running server
+    #[command(after_help = OPERATE_HELP)]
+    Waits(operate::WaitsArgs),
+    /// End waits by hand
+    #[command(after_help = OPERATE_HELP)]
+    Unwait(operate::UnwaitArgs),
+    /// Load configuration, plugins and credentials anew, and say what came of it
+    ///
+    /// A changed file is put in force by itself; this does it now, and waits. What is wrong is
+    /// refused with the reasons, and what ran goes on running.
+    #[command(after_help = OPERATE_HELP)]
+    Reload(operate::ReloadArgs),
 }
 
 /// Exit codes of commands that speak to a running server.
@@ -174,6 +195,12 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Status(args) => operate::status(&args),
+        Command::Bans(args) => operate::bans(&args),
+        Command::Ban(args) => operate::ban(&args),
+        Command::Unban(args) => operate::unban(&args),
+        Command::Waits(args) => operate::waits(&args),
+        Command::Unwait(args) => operate::unwait(&args),
+        Command::Reload(args) => operate::reload(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

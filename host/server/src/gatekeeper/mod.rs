@@ -8,6 +8,7 @@ mod attempt;
 mod facts;
 mod finishing;
 mod front;
+mod operator;
 mod told;
 
 use std::net::IpAddr;
@@ -32,6 +33,7 @@ use crate::state::Keeper;
 use facts::Facts;
 use finishing::Finishing;
 pub use front::{Authentication, FileAuthentication, Front, UpstreamAuthentication};
+pub use operator::Shut;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use portcullis_domain::store::{Sizes, TableSize};
-use portcullis_domain::{By, PolicyMode, Store as _, SubjectBy};
+use portcullis_domain::{By, Kind, PolicyMode, Store as _, SubjectBy};
 use portcullis_runtime::Cause;
 
 use super::health::readiness;
@@ -16,6 +16,7 @@ use crate::admin::api::{
 use crate::admin::extract::NoQuery;
 use crate::admin::problem::Problem;
 use crate::config::{Mode, StoreKind};
+use crate::metrics::Fate;
 use crate::running::{InForce, Running};
 use crate::setup::LoadedPolicy;
 
@@ -76,17 +77,27 @@ fn all_policies(running: &Running, in_force: &InForce, sizes: &Sizes, bans: &[(B
     let tripped: BTreeMap<_, _> = (running.gatekeeper.gate().tripped().into_iter())
         .map(|tripped| (tripped.policy, Tripped { since: time(tripped.since), not_enforced: tripped.not_enforced }))
         .collect();
+    let orders = running.counters.orders.counted();
     let shown = |loaded: &LoadedPolicy| {
         let name = loaded.config.name.as_str();
         let table = sizes.tables.iter().find(|table| &*table.policy == name);
         let ordered = bans.iter().find(|(by, _)| matches!(by, By::Policy(by) if **by == *name));
-        policy(loaded, table, ordered.map_or(0, |(_, bans)| *bans), tripped.get(name).cloned())
+        let enforced = orders.iter().filter(|order| *order.policy == *name && order.fate == Fate::Enforced);
+        let (banned, orders) = (ordered.map_or(0, |(_, bans)| *bans), enforced.map(|order| order.count).sum());
+        policy(loaded, table, banned, orders, tripped.get(name).cloned())
     };
     in_force.policies.iter().map(shown).collect()
 }
 
-fn policy(loaded: &LoadedPolicy, table: Option<&TableSize>, banned: usize, tripped: Option<Tripped>) -> Policy {
+fn policy(
+    loaded: &LoadedPolicy,
+    table: Option<&TableSize>,
+    banned: usize,
+    orders: u64,
+    tripped: Option<Tripped>,
+) -> Policy {
     let config = &loaded.config;
+    let is_wait = config.kind == Kind::Wait;
     Policy {
         name: config.name.clone(),
         kind: config.kind.name().to_owned(),
@@ -95,7 +106,10 @@ fn policy(loaded: &LoadedPolicy, table: Option<&TableSize>, banned: usize, tripp
         plugin: plugin(loaded),
         subjects: count(table.map_or(0, |table| table.states)),
         subjects_evicted: table.map_or(0, |table| table.evicted),
+        failed_total: 0,
         banned: count(banned),
+        bans_total: if is_wait { 0 } else { orders },
+        waits_total: if is_wait { orders } else { 0 },
         health: health(loaded, tripped),
     }
 }
@@ -105,7 +119,7 @@ fn plugin(loaded: &LoadedPolicy) -> Plugin {
     let plugin = primary.plugin();
     let description = plugin.description();
     Plugin {
-        origin: plugin.origin().to_owned(),
+        origin: loaded.config.plugin.to_string(),
         name: description.name.clone(),
         version: description.version.clone(),
         sha256: plugin.digest_hex(),

@@ -2,7 +2,10 @@
 //! each. What they have in common: which server, tables for eyes, JSON for
 //! machines.
 
+mod bans;
+mod reload;
 mod status;
+mod waits;
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -16,7 +19,10 @@ use super::Failed;
 use super::client::ServerArgs;
 use crate::config::printable;
 
+pub(super) use bans::{BanArgs, BansArgs, UnbanArgs, ban, bans, unban};
+pub(super) use reload::{ReloadArgs, reload};
 pub(super) use status::{StatusArgs, status};
+pub(super) use waits::{UnwaitArgs, WaitsArgs, unwait, waits};
 
 /// What every one of these commands takes.
 #[derive(Args, Clone, Debug)]
@@ -50,6 +56,9 @@ fn table(header: &[&str]) -> Table {
         Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
         None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     table
 }
 
@@ -77,6 +86,19 @@ fn print_json(value: &Value) -> Result<(), Failed> {
         }
     }
     super::print(&text)
+}
+
+/// A path with what is given of a query.
+fn query<'a>(path: &str, parameters: impl IntoIterator<Item = &'a (&'a str, Option<&'a str>)>) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(parameters.into_iter().filter_map(|(name, value)| Some((name, (*value)?))));
+    let query = query.finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
+/// One part of a path, whatever is in it.
+fn path_part(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 /// A time without fractions, as eyes want it.

@@ -1,64 +1,88 @@
-//! `portcullis status`: how the server does, and each policy.
+//! `portcullis status`: how the server does, or one policy.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
+use serde_json::Value;
 
-use super::{Common, lines, print_json, short_duration, short_time, table};
-use crate::admin::api::{Policy, Status};
+use super::bans::{ban_table, fetch};
+use super::{Common, lines, path_part, print_json, short_duration, short_time, table};
+use crate::admin::api::{Ban, Policy, PolicyDetail, Status};
 use crate::cli::{Failed, client, print};
 use crate::config::printable;
+
+/// Bans of one policy that are listed.
+const BANS_SHOWN: usize = 50;
+
+/// Width of the names of a policy's facts, where its settings' names aren't longer.
+const LEAF_NAME_WIDTH: usize = 17;
 
 #[derive(Args)]
 pub(in crate::cli) struct StatusArgs {
     #[command(flatten)]
     common: Common,
+    /// One policy: how it does, and whom it has banned
+    #[arg(value_name = "POLICY")]
+    policy: Option<String>,
 }
 
 pub(in crate::cli) fn status(args: &StatusArgs) -> Result<(), Failed> {
-    let value = args.common.server.client()?.get("/v1/status")?;
+    let Some(name) = &args.policy else {
+        let value = args.common.server.client()?.get("/v1/status")?;
+        if args.common.json {
+            return print_json(&value);
+        }
+        return print(&whole(&client::read(&value)?));
+    };
+    let value = args.common.server.client()?.get(&format!("/v1/policies/{}", path_part(name)))?;
+    let (bans, _) = fetch(&args.common, &[("policy", Some(name))], BANS_SHOWN)?;
     if args.common.json {
-        return print_json(&value);
+        let Value::Object(mut detail) = value else { return print_json(&value) };
+        detail.insert("bans".to_owned(), Value::Array(bans));
+        return print_json(&Value::Object(detail));
     }
-    print(&as_text(&client::read(&value)?))
+    let bans: Vec<Ban> = bans.iter().map(client::read).collect::<Result<_, _>>()?;
+    print(&one(&client::read(&value)?, &bans))
 }
 
-fn as_text(status: &Status) -> String {
+fn whole(status: &Status) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: &str| {
-        let _ = writeln!(text, "{name:<10}{}", printable(value));
+        let _ = writeln!(text, "{name:<12}{}", printable(value));
     };
-    row("portcullis", &format!(" {}, process {}, serving for {}", status.version, status.pid, serving_for(status)));
-    let behind = match &status.upstream {
-        Some(url) => format!(", in front of {url}, which checks secrets"),
-        None => ", answering by itself".to_owned(),
-    };
-    let behind = if status.auth_mode == "file" {
-        behind.replace("which checks secrets", "secrets checked here")
-    } else {
-        behind
-    };
-    row("listens", &format!("{}{behind}", status.listen.join(", ")));
-    row("in force", &format!("since {}", short_time(&status.in_force_since)));
-    row("refuses", &format!("{} banned, {} waiting", status.bans, status.waits));
+    row("portcullis", &format!("{}, process {}, serving for {}", status.version, status.pid, serving_for(status)));
+    row("listens", &format!("{}, {}", status.listen.join(", "), behind(status)));
+    row("in force", &format!("since {} UTC", short_time(&status.in_force_since)));
+    let total = |name: &str| status.totals.get(name).copied().unwrap_or_default();
+    row(
+        "attempts",
+        &format!(
+            "{} failed, {} succeeded, {} verified a moment before",
+            total("attempts_failed"),
+            total("attempts_succeeded"),
+            total("verified")
+        ),
+    );
+    row("banned", &format!("{} now; {} requests refused", status.bans, total("refused_banned")));
+    row("waiting", &format!("{} now; {} requests refused", status.waits, total("refused_waiting")));
+    row("state", &state(status));
     row("ready", if status.ready.ready { "yes" } else { "NO" });
     for reason in &status.ready.reasons {
         row("", reason);
     }
     text.push('\n');
-    let mut policies = table(&["POLICY", "KIND", "MODE", "PLUGIN", "COUNTED", "BANNED", "CALLS", "FAILED", "STATE"]);
+    let mut policies = table(&["POLICY", "KIND", "FAILED", "TOTAL", "BANNED", "TOTAL", "PLUGIN", "STATE"]);
     for policy in &status.policies {
         policies.add_row([
             policy.name.clone(),
             policy.kind.clone(),
-            policy.mode.clone(),
-            plugin(policy),
             policy.subjects.to_string(),
+            policy.failed_total.to_string(),
             policy.banned.to_string(),
-            policy.health.calls.to_string(),
-            policy.health.failures.values().sum::<u64>().to_string(),
-            state(policy),
+            policy.bans_total.to_string(),
+            plugin(policy),
+            in_a_word(policy),
         ]);
     }
     text.push_str(&lines(&policies));
@@ -71,17 +95,141 @@ fn serving_for(status: &Status) -> String {
     short_duration(Duration::from_secs(u64::try_from(passed.as_secs()).unwrap_or_default()))
 }
 
+fn behind(status: &Status) -> String {
+    match (&status.upstream, status.auth_mode.as_str()) {
+        (None, _) => "answering by itself".to_owned(),
+        (Some(url), "file") => format!("checking secrets for {url}"),
+        (Some(url), _) => format!("in front of {url}, which checks secrets"),
+    }
+}
+
+fn state(status: &Status) -> String {
+    let state = &status.state;
+    if state.store == "memory" {
+        return "in memory: a restart forgets it".to_owned();
+    }
+    format!("{}, {} behind", state.store, short_duration(Duration::from_millis(state.lag_ms)))
+}
+
 fn plugin(policy: &Policy) -> String {
     let plugin = &policy.plugin;
     printable(&format!("{} {} ({})", plugin.name, plugin.version, plugin.sha256.get(..12).unwrap_or_default()))
 }
 
 /// In a word or two how a policy does.
-fn state(policy: &Policy) -> String {
+fn in_a_word(policy: &Policy) -> String {
     let health = &policy.health;
-    match (&health.quarantined_until, &health.tripped) {
-        (Some(until), _) => format!("quarantined until {}", short_time(until)),
-        (None, Some(tripped)) => format!("log only since {}", short_time(&tripped.since)),
-        (None, None) => "ok".to_owned(),
+    let failures: u64 = health.failures.values().sum();
+    let mut words = Vec::new();
+    if policy.mode == "shadow" {
+        words.push("shadow".to_owned());
+    }
+    if health.quarantined_until.is_some() {
+        words.push("QUARANTINED".to_owned());
+    }
+    if health.tripped.is_some() {
+        words.push("LOG ONLY".to_owned());
+    }
+    if failures > 0 {
+        words.push(format!("{failures} failures"));
+    }
+    if words.is_empty() { "ok".to_owned() } else { words.join(", ") }
+}
+
+/// As fail2ban-client shows a jail.
+fn one(detail: &PolicyDetail, bans: &[Ban]) -> String {
+    let PolicyDetail { policy, settings, on_failure, limits } = detail;
+    let longest = settings.keys().map(|name| name.chars().count() + "Setting :".len()).max();
+    let width = longest.unwrap_or_default().clamp(LEAF_NAME_WIDTH, 2 * LEAF_NAME_WIDTH);
+    let mut tree = Tree { width, ..Tree::default() };
+    tree.line("", &format!("Status for the policy: {} ({}, {})", policy.name, policy.kind, policy.mode));
+    tree.branch("Filter");
+    tree.leaf("Currently failed", &policy.subjects.to_string(), false);
+    tree.leaf("Total failed", &policy.failed_total.to_string(), false);
+    tree.leaf("Counts by", &policy.subject, true);
+    tree.branch("Plugin");
+    let plugin = &policy.plugin;
+    tree.leaf("Runs", &format!("{} {}, {}", plugin.name, plugin.version, plugin.origin), false);
+    tree.leaf("SHA-256", &plugin.sha256, false);
+    for (name, value) in settings {
+        tree.leaf(&format!("Setting {name}"), &value.to_string(), false);
+    }
+    let bounds =
+        format!("{} ms, {} MiB, {} B of state", limits.deadline_ms, limits.memory_bytes >> 20, limits.state_bytes);
+    tree.leaf("Bounds", &bounds, false);
+    let health = &policy.health;
+    let by_cause: Vec<_> = health.failures.iter().map(|(cause, times)| format!("{times} {cause}")).collect();
+    let failures = if by_cause.is_empty() { "none".to_owned() } else { by_cause.join(", ") };
+    tree.leaf("Calls", &health.calls.to_string(), false);
+    tree.leaf("Failures", &failures, false);
+    tree.leaf(
+        "When it fails",
+        &format!(
+            "{} made good by a new instance, {} left to \"{on_failure}\", {} denied",
+            health.recovered, health.fallbacks, health.denied
+        ),
+        false,
+    );
+    let quarantine = match &health.quarantined_until {
+        Some(until) => format!("until {} UTC", short_time(until)),
+        None => format!("no; {} so far", health.quarantines),
+    };
+    tree.leaf("Quarantine", &quarantine, true);
+    tree.last_branch("Actions");
+    if let Some(tripped) = &health.tripped {
+        let since = short_time(&tripped.since);
+        let over =
+            format!("over guard.max_bans_per_minute since {since} UTC, {} bans not enforced", tripped.not_enforced);
+        tree.leaf("LOG ONLY", &over, false);
+    }
+    if policy.kind == "wait" {
+        tree.leaf("Total waits", &policy.waits_total.to_string(), true);
+        return tree.text;
+    }
+    tree.leaf("Currently banned", &policy.banned.to_string(), false);
+    tree.leaf("Total banned", &policy.bans_total.to_string(), bans.is_empty());
+    if bans.is_empty() {
+        return tree.text;
+    }
+    tree.leaf("Banned", "", true);
+    for line in lines(&ban_table(bans)).lines() {
+        let _ = writeln!(tree.text, "     {line}");
+    }
+    let shown = u64::try_from(bans.len()).unwrap_or(u64::MAX);
+    if policy.banned > shown {
+        let more = policy.banned - shown;
+        let _ = writeln!(tree.text, "      and {more} more (portcullis bans --policy {})", printable(&policy.name));
+    }
+    tree.text
+}
+
+/// Lines with branches before them.
+#[derive(Default)]
+struct Tree {
+    text: String,
+    /// What stands before the leaves of the present branch.
+    trunk: &'static str,
+    /// How wide the names of its leaves are.
+    width: usize,
+}
+
+impl Tree {
+    fn line(&mut self, before: &str, words: &str) {
+        let _ = writeln!(self.text, "{}", format!("{before}{}", printable(words)).trim_end());
+    }
+
+    fn branch(&mut self, name: &str) {
+        self.line("|- ", name);
+        self.trunk = "|  ";
+    }
+
+    fn last_branch(&mut self, name: &str) {
+        self.line("`- ", name);
+        self.trunk = "   ";
+    }
+
+    fn leaf(&mut self, name: &str, value: &str, last: bool) {
+        let before = format!("{}{}", self.trunk, if last { "`- " } else { "|- " });
+        self.line(&before, &format!("{:<width$} {value}", format!("{name}:"), width = self.width));
     }
 }
