@@ -28,7 +28,7 @@ pub(super) async fn reload(
 ) -> Result<Json<Reloaded>, Problem> {
     tracing::info!(force = request.force, "by hand: everything is loaded anew");
     let swapped = running.swapping.reload(request.force).await.map_err(|why| {
-        let why = why.lines().map(str::to_owned).collect();
+        let why = why.why.lines().map(str::to_owned).collect();
         Problem::conflict("not put in force; what ran before goes on running").errors(why)
     })?;
     Ok(Json(Reloaded {
