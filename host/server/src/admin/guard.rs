@@ -45,7 +45,7 @@ impl Guard {
     /// failures of others. A wrong one ends that.
     pub(super) async fn check<B>(&self, request: &Request<B>, peer: SocketAddr) -> Result<(), Box<Response>> {
         let gatekeeper = &self.running.gatekeeper;
-        let admitted = gatekeeper.admit_operator(request, peer.ip()).map_err(refused)?;
+        let admitted = gatekeeper.admit_operator(request, peer.ip()).await.map_err(refused)?;
         let Some(shown) = bearer(request.headers()) else { return Err(shut(Problem::new(StatusCode::UNAUTHORIZED))) };
         let right = || bool::from(Sha256::digest(shown)[..].ct_eq(&self.token));
         let network = admitted.source().network();

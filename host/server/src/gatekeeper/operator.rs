@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use http::Request;
 use portcullis_domain::turnstile::QUEUE_TIME_MAX;
-use portcullis_domain::{Admitted, Finished, Outcome, Passage, Refusal};
+use portcullis_domain::{Admitted, Finished, Judged, Outcome, Passage, Refusal, Source};
 
 use super::facts::Facts;
 use super::{Gatekeeper, Refused};
@@ -28,12 +28,16 @@ impl Gatekeeper {
     ///
     /// # Errors
     /// The refusal, counted and logged.
-    pub fn admit_operator<B>(&self, request: &Request<B>, peer: IpAddr) -> Result<Admitted, Refusal> {
+    pub async fn admit_operator<B>(&self, request: &Request<B>, peer: IpAddr) -> Result<Admitted, Refusal> {
         let post = &self.post;
         let decided = post.decide(request.headers(), peer);
-        post.gate.admit(decided.source).inspect_err(|refusal| {
-            post.turn_away(&decided, form(request), Refused::ByGate(*refusal));
-        })
+        match post.gate.admit(decided.source) {
+            Ok(admitted) => Ok(admitted),
+            Err(refusal) => {
+                post.turn_away(&decided, form(request), Refused::ByGate(refusal)).await;
+                Err(refusal)
+            }
+        }
     }
 
     /// Whether the token that a request shows is right, as an attempt: when its
@@ -58,7 +62,7 @@ impl Gatekeeper {
             Ok(Passage::Verified(_)) => return Err(Shut::Refused(Refusal::Busy)),
             Err(refusal) => {
                 let decided = post.decide(request.headers(), peer);
-                post.turn_away(&decided, form(request), Refused::ByGate(refusal));
+                post.turn_away(&decided, form(request), Refused::ByGate(refusal)).await;
                 return Err(Shut::Refused(refusal));
             }
         };
@@ -73,23 +77,31 @@ impl Gatekeeper {
             attributes: &attributes,
         };
         let judged = post.gate.judge_attempt(admission, &finished);
-        let (source, counters) = (admitted.source(), &post.counters);
-        counters.attempt_judged.add(u64::from(judged.judged_by));
+        let denied = judged.denied;
+        // The task is waited for, but not ended, by whoever waits: what was judged is told.
+        let telling = tokio::spawn(self.clone().tell_knock(admitted.source(), outcome, judged));
+        let _panicked = telling.await;
         match outcome {
-            Outcome::Success => counters.attempts_succeeded.bump(),
+            Outcome::Failure => Err(Shut::Wrong),
+            Outcome::Success if denied => Err(Shut::Denied),
+            Outcome::Success => Ok(()),
+        }
+    }
+
+    /// Tells what came of it once that is durable.
+    async fn tell_knock(self, source: Source, outcome: Outcome, judged: Judged) {
+        let post = &self.post;
+        post.counters.attempt_judged.add(u64::from(judged.judged_by));
+        post.settle(&judged).await;
+        match outcome {
+            Outcome::Success => post.counters.attempts_succeeded.bump(),
             Outcome::Failure => {
-                counters.attempts_failed.bump();
+                post.counters.attempts_failed.bump();
                 let wait = judged.longest_wait();
                 post.log.write(&Line::FailedLogin(FailedLogin { source: source.address(), client_id: "", wait }));
             }
         }
         post.tell_orders(&self.front(), source, &judged);
-        post.settle(&judged).await;
-        match outcome {
-            Outcome::Failure => Err(Shut::Wrong),
-            Outcome::Success if judged.denied => Err(Shut::Denied),
-            Outcome::Success => Ok(()),
-        }
     }
 }
 
