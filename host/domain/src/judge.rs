@@ -42,6 +42,16 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Whether what a policy orders is put in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PolicyMode {
+    /// It is.
+    #[default]
+    Enforce,
+    /// The policy judges with its own kept state, and nothing is enforced.
+    Shadow,
+}
+
 /// Whom a policy keeps state about (rule 18); for a wait it is also who waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SubjectBy {

@@ -15,29 +15,36 @@ pub mod gate;
 pub mod guard;
 pub mod judge;
 pub mod memory;
+pub mod order;
 pub mod ruleset;
 pub mod shadow;
 pub mod source;
 pub mod store;
+pub mod subject;
 pub mod time;
 pub mod turnstile;
 pub mod verdict;
 pub mod verified;
 pub mod witness;
 
+mod maps;
 mod sync;
 
 pub use event::{Attempt, Attribute, ClientId, Event, IdTooLong, Outcome, Request};
-pub use gate::{ActError, Admission, Admitted, Enforced, Finished, Gate, Judged, Order, Passage, Recognised, Refusal};
+pub use gate::{ActError, Admission, Admitted, Finished, Gate, Passage, Recognised, Refusal};
 pub use guard::Tripped;
-pub use judge::{Answered, Denied, Interest, Judge, Judgement, Kept, Kind, Provenance, StateFormat, SubjectBy};
+pub use judge::{
+    Answered, Denied, Interest, Judge, Judgement, Kept, Kind, PolicyMode, Provenance, StateFormat, SubjectBy,
+};
 pub use memory::{Capacity, KeptEntry, MemoryStore};
+pub use order::{Enforced, Judged, Order};
 pub use ruleset::{Limits, Policy, Ruleset};
 pub use shadow::{Compared, ShadowCounts, ShadowLedger, ShadowOrder, ShadowReport};
 pub use source::{Source, SourceRules};
-pub use store::{Ban, By, Cause, Placed, Recorder, Sizes, Store, Subject, Table, TableSize, Wait};
+pub use store::{Ban, By, Cause, Placed, Recorder, Sizes, Store, Table, TableSize, Wait};
+pub use subject::Subject;
 pub use time::{Clock, Timestamp, VirtualClock};
 pub use turnstile::{Turn, Turnstile};
 pub use verdict::{BanOrder, Keep, Kept as KeptState, Reason, StateBytes, Verdict, WaitOrder};
 pub use verified::VerifiedPairs;
-pub use witness::{Act, PolicyMode, Testimony, Witness};
+pub use witness::{Act, Testimony, Witness};

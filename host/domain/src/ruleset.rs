@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::judge::{Answered, Judge, Kind, SubjectBy};
+use crate::judge::{Answered, Judge, Kind, PolicyMode, SubjectBy};
 use crate::shadow::ShadowLedger;
 use crate::source::SourceRules;
 use crate::store::{Store, Table};
-use crate::witness::PolicyMode;
 
 /// One configured use of a plugin.
 pub struct Policy {

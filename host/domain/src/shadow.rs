@@ -14,8 +14,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::judge::{Kind, Provenance};
-use crate::memory::BoundedMap;
-use crate::store::Subject;
+use crate::maps::BoundedMap;
+use crate::subject::Subject;
 use crate::sync::Mutex;
 use crate::time::Timestamp;
 use crate::verdict::Reason;

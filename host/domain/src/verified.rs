@@ -13,7 +13,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::event::ClientId;
-use crate::memory::{BoundedMap, Shards};
+use crate::maps::{BoundedMap, Shards};
 use crate::sync::AtomicU64;
 use crate::time::Timestamp;
 

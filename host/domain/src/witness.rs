@@ -7,20 +7,11 @@
 use ipnet::IpNet;
 
 use crate::event::{Attempt, Dated};
-use crate::gate::Order;
-use crate::judge::{Answered, Denied, Judgement, Kind, Provenance, StateFormat};
-use crate::store::{Ban, Subject, Wait};
+use crate::judge::{Answered, Denied, Judgement, Kind, PolicyMode, Provenance, StateFormat};
+use crate::order::Order;
+use crate::store::{Ban, Wait};
+use crate::subject::Subject;
 use crate::time::Timestamp;
-
-/// Whether what a policy orders is put in force.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PolicyMode {
-    /// It is.
-    #[default]
-    Enforce,
-    /// The policy judges with its own kept state, and nothing is enforced.
-    Shadow,
-}
 
 /// One policy's judgement of one event, with all that led to it.
 #[derive(Clone, Copy, Debug)]

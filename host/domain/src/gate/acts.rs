@@ -7,7 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Gate;
-use crate::store::{Ban, By, Cause, Placed, Subject, Wait};
+use crate::store::{Ban, By, Cause, Placed, Wait};
+use crate::subject::Subject;
 use crate::verdict::Reason;
 use crate::witness::Act;
 

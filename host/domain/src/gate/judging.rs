@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{Admitted, Enforced, Finished, Gate, Judged, Order};
+use super::{Admitted, Finished, Gate};
 use crate::event::{Attempt, ClientId, Dated, Event, Outcome, Request};
 use crate::guard::Guarded;
 use crate::judge::{Answered, Denied, Judgement, Kind};
+use crate::order::{Enforced, Judged, Order};
 use crate::ruleset::{Bound, Ruleset};
 use crate::shadow::{ShadowLedger, ShadowOrder, Whom};
 use crate::source::Source;
-use crate::store::{By, Cause, Held, Placed, Subject};
+use crate::store::{By, Cause, Held, Placed};
+use crate::subject::Subject;
 use crate::time::Timestamp;
 use crate::verdict::{BanOrder, Keep, Reason, Verdict, WaitOrder};
 use crate::witness::Testimony;

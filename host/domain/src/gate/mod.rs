@@ -18,9 +18,11 @@ use ipnet::IpNet;
 
 use crate::event::{ClientId, Outcome};
 use crate::guard::{Guard, Tripped};
+use crate::order::Judged;
 use crate::ruleset::Ruleset;
 use crate::source::Source;
-use crate::store::{Ban, Store, Subject};
+use crate::store::{Ban, Store};
+use crate::subject::Subject;
 use crate::sync::AtomicU64;
 use crate::time::{Clock, Timestamp};
 use crate::turnstile::Turnstile;
@@ -28,7 +30,7 @@ use crate::verified::VerifiedPairs;
 use crate::witness::Witness;
 
 pub use acts::{ActError, BAN_BY_HAND_PREFIX_MIN};
-pub use outcome::{Admission, Admitted, Enforced, Finished, Judged, Order, Passage, Recognised, Refusal};
+pub use outcome::{Admission, Admitted, Finished, Passage, Recognised, Refusal};
 
 /// All rules as one state machine over judges, store and clock.
 pub struct Gate {

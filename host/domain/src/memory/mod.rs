@@ -1,8 +1,6 @@
 //! The store in memory: kept state, waits and bans, each with a capacity (rule 20).
 
 mod bans;
-mod bounded;
-mod shards;
 mod states;
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,15 +12,15 @@ use ipnet::IpNet;
 
 use crate::event::ClientId;
 use crate::judge::StateFormat;
+use crate::maps::{BoundedMap, Shards};
 use crate::shadow::{ShadowLedger, Shadows};
-use crate::store::{Ban, By, Cause, Placed, Recorder, Sizes, Store, Subject, Table, Wait};
+use crate::store::{Ban, By, Cause, Placed, Recorder, Sizes, Store, Table, Wait};
+use crate::subject::Subject;
 use crate::sync::{AtomicU64, Mutex};
 use crate::time::Timestamp;
 use crate::verdict::StateBytes;
 
 use bans::{Bans, Causes};
-pub(crate) use bounded::BoundedMap;
-pub(crate) use shards::Shards;
 use states::{States, StatesTable};
 
 /// Who hears of changes, if anyone does.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use indexmap::Equivalent;
 use smallvec::SmallVec;
 
-use super::{BoundedMap, KeptEntry, Recording, Shards};
+use super::{KeptEntry, Recording};
 use crate::judge::{Kept, StateFormat};
-use crate::store::{Held, Subject, Table, TableSize};
+use crate::maps::{BoundedMap, Shards};
+use crate::store::{Held, Table, TableSize};
+use crate::subject::Subject;
 use crate::sync::{Condvar, Mutex};
 use crate::time::{Clock, Timestamp};
 use crate::verdict::{Keep, StateBytes};
