@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -25,6 +25,7 @@ const LISTENING: &str = "listening on ";
 pub struct Portcullis {
     folder: TempDir,
     options: Vec<String>,
+    environment: Vec<(String, String)>,
     /// Where it listens, if not on a port that the system chooses.
     port: u16,
 }
@@ -34,7 +35,8 @@ impl Portcullis {
     /// are trusted proxies, so that [`Request::from`] can name any client, and
     /// compiled plugins are shared between tests.
     pub fn with_config(config: &str) -> Self {
-        let server = Self { folder: tempfile::tempdir().unwrap(), options: Vec::new(), port: 0 };
+        let server =
+            Self { folder: tempfile::tempdir().unwrap(), options: Vec::new(), environment: Vec::new(), port: 0 };
         fs::write(server.folder.path().join(CONFIG), whole(config)).unwrap();
         server
     }
@@ -62,6 +64,23 @@ impl Portcullis {
         self.option("--upstream", url)
     }
 
+    /// With this in its environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With its folder and all that is in it belonging to that user.
+    ///
+    /// # Panics
+    /// If this process may not give them away.
+    pub fn owned_by(self, user: u32) -> Self {
+        let folder = self.folder.path();
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        files.chain([folder.to_owned()]).for_each(|path| chown(path, Some(user), Some(user)).unwrap());
+        self
+    }
+
     /// Where the log won't say where it listens.
     pub fn on_port(mut self, port: u16) -> Self {
         self.port = port;
@@ -83,6 +102,7 @@ impl Portcullis {
         let mut command = Command::new(portcullis());
         command.arg("serve").arg("--config").arg(self.folder.path().join(CONFIG));
         command.args(["--listen", &format!("127.0.0.1:{}", self.port)]).args(&self.options).stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

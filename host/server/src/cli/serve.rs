@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -19,10 +19,11 @@ use crate::clock::HostClock;
 use crate::config::{Config, Overrides, StoreKind};
 use crate::counters::Counters;
 use crate::gatekeeper::Gatekeeper;
-use crate::http::{self, Handle, ServeOptions, Tunnels};
+use crate::http::{self, Handle, Listening, ServeOptions, Tunnels};
 use crate::journal::Journal;
 use crate::log::{Log, Target};
 use crate::running::{InForce, Running};
+use crate::service::{self, Manager, NewUser, Pulse, UserError};
 use crate::setup::{LogReporter, Setup, Workshop, http_options, workers};
 use crate::state::{Keeper, StateError};
 use crate::swap::{Stamps, SwapThread, Swapper, tell_lifted};
@@ -31,26 +32,53 @@ use crate::swap::{Stamps, SwapThread, Swapper, tell_lifted};
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the log is asked for what it holds back.
 const LOG_TICK_INTERVAL: Duration = Duration::from_secs(1);
+/// Reloads by signal that are waited for at once, to tell the service manager; more are one more reload.
+const RELOADS_MAX: usize = 4;
 /// Connections kept for the admin, whatever strangers do.
 const ADMIN_SLOTS: usize = 1;
 
 pub(super) fn serve(args: ServeArgs) -> Result<(), Failed> {
+    let wrong = |error: UserError| Failed::Usage(error.to_string());
+    service::no_new_privileges().map_err(wrong)?;
     let overrides = overrides(&args)?;
     // Before anything is read: what changes while the server comes up is noticed.
     let mut seen = Stamps::default();
     seen.take(&args.config);
     let config = Config::load(args.config.as_deref(), &overrides)?;
     seen.take(config.files());
+    let (new_user, warning) = NewUser::find(config.service.user.as_deref()).map_err(wrong)?;
+    let listening = match &new_user {
+        // Some ports are root's to give. Otherwise nobody is kept waiting for a server that may not come up.
+        Some(_) => Some(http::bind(serve_options(&config)).map_err(anyhow::Error::from)?),
+        None => None,
+    };
+    if let Some(user) = &new_user {
+        user.become_for_good(args.config.as_deref()).map_err(wrong)?;
+    }
     let log = Log::start(config.log.level, config.log.format, Target::of(config.log.file.as_deref()))
         .map_err(|error| Failed::Usage(error.to_string()))?;
     tracing_subscriber::registry().with(log.layer()).try_init().context("can't log")?;
-    let ran = run(args, overrides, config, seen, &log);
+    if let Some(warning) = warning {
+        tracing::warn!("{warning}");
+    }
+    if let Some(user) = new_user {
+        tracing::info!("runs as user {}", user.name());
+    }
+    let ran = run(args, overrides, config, seen, listening, &log);
     // Whatever happened, the log has it before the process ends.
     let _ends_anyway = log.flush();
     ran
 }
 
-fn run(args: ServeArgs, overrides: Overrides, config: Config, seen: Stamps, log: &Log) -> Result<(), Failed> {
+fn run(
+    args: ServeArgs,
+    overrides: Overrides,
+    config: Config,
+    seen: Stamps,
+    listening: Option<Listening>,
+    log: &Log,
+) -> Result<(), Failed> {
+    let manager = Manager::of_environment();
     let workshop = workshop(&config, log)?;
     let name = args.config.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
     let setup = Setup::prepare(config, &name, &workshop, None)?;
@@ -67,11 +95,12 @@ fn run(args: ServeArgs, overrides: Overrides, config: Config, seen: Stamps, log:
     tell_lifted(&gatekeeper.gate().lift_never_banned());
     let admin = admin::Bound::open(&setup.config.admin).map_err(|error| Failed::Usage(error.to_string()))?;
     let drain_timeout = setup.config.listen.drain_timeout;
-    let options = serve_options(&setup, workshop.workers);
     // Signals are taken before anyone can connect: one that comes early isn't lost.
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build().context("can't start")?;
     let mut signals = waiting.block_on(async { Signals::new() }).context("can't take signals")?;
-    let handle = http::serve(options, Arc::new(gatekeeper.clone())).map_err(anyhow::Error::from)?;
+    let listening = listening.map_or_else(|| http::bind(serve_options(&setup.config)), Ok);
+    let handle = listening.and_then(|listening| listening.serve(&Arc::new(gatekeeper.clone())));
+    let handle = handle.map_err(anyhow::Error::from)?;
     announce(&handle, &setup);
     let started = setup.config.clone();
     let (config_file, log_too) = (args.config, log.clone());
@@ -108,7 +137,10 @@ fn run(args: ServeArgs, overrides: Overrides, config: Config, seen: Stamps, log:
     };
     let running = Arc::new(running);
     let administration = admin.serve(Arc::clone(&running)).context("can't start the administration")?;
-    waiting.block_on(signals.until_ended(&gate, &swapping, log));
+    manager.ready(&status(&handle));
+    let house = House { gate: &gate, swapping: &swapping, log, handle: &handle, manager: &manager };
+    waiting.block_on(house.keep(&mut signals));
+    manager.stopping();
     running.ending.store(true, Ordering::Relaxed);
     tracing::info!("ending: requests under way have {} s", drain_timeout.as_secs());
     handle.drain(drain_timeout);
@@ -187,9 +219,9 @@ fn gatekeeper(
     Ok(Gatekeeper::new(Arc::new(gate), front, hashing, fingerprints, log.clone(), counters, kept.keeper.clone()))
 }
 
-fn serve_options(setup: &Setup, workers: usize) -> ServeOptions {
-    let listen = &setup.config.listen;
-    let mut options = ServeOptions::new(listen.address.clone(), http_options(&setup.config, workers));
+fn serve_options(config: &Config) -> ServeOptions {
+    let workers = workers(config);
+    let mut options = ServeOptions::new(config.listen.address.clone(), http_options(config, workers));
     options.workers = workers;
     // What is reserved is the admin's; everyone else shares the rest.
     let _admin = options.cap.reserve(ADMIN_SLOTS);
@@ -203,6 +235,12 @@ fn announce(handle: &Handle, setup: &Setup) {
     for address in handle.addresses() {
         tracing::info!("listening on {address}");
     }
+}
+
+/// For whoever asks the service manager.
+fn status(handle: &Handle) -> String {
+    let addresses: Vec<_> = handle.addresses().iter().map(ToString::to_string).collect();
+    format!("serving {}", addresses.join(", "))
 }
 
 struct Signals {
@@ -219,28 +257,64 @@ impl Signals {
             hang_up: signal(SignalKind::hangup())?,
         })
     }
+}
 
+/// What is looked after while the server serves.
+struct House<'a> {
+    gate: &'a Gate,
+    swapping: &'a SwapThread,
+    log: &'a Log,
+    handle: &'a Handle,
+    manager: &'a Manager,
+}
+
+impl House<'_> {
     /// Keeps house until the server is told to end.
-    async fn until_ended(&mut self, gate: &Gate, swapping: &SwapThread, log: &Log) {
+    async fn keep(&self, signals: &mut Signals) {
         let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
         let mut log_tick = tokio::time::interval(LOG_TICK_INTERVAL);
+        let mut pulse = Pulse::default();
+        let mut sign = self.manager.sign_interval().map(tokio::time::interval);
+        let mut reloads = tokio::task::JoinSet::new();
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => {
-                    if let Err(error) = log.reopen() {
+                _ = signals.terminate.recv() => return,
+                _ = signals.interrupt.recv() => return,
+                _ = signals.hang_up.recv() => {
+                    if let Err(error) = self.log.reopen() {
                         tracing::error!("{error}");
                     }
-                    swapping.reload();
+                    if reloads.len() < RELOADS_MAX {
+                        self.manager.reloading();
+                        let requests = self.swapping.requests();
+                        reloads.spawn(async move { requests.reload(false).await });
+                    } else {
+                        self.swapping.reload();
+                    }
                 }
-                _ = sweep.tick() => gate.sweep(),
+                // What came of it the log has.
+                Some(_) = reloads.join_next() => self.manager.ready(&status(self.handle)),
+                _ = sweep.tick() => self.gate.sweep(),
                 _ = log_tick.tick() => {
-                    log.tick();
-                    tell_mended(gate);
+                    self.log.tick();
+                    tell_mended(self.gate);
+                }
+                () = next(&mut sign) => {
+                    // A worker that is stuck or gone is not alive, whatever else runs.
+                    if pulse.beats(&self.handle.sweeps(), Instant::now()) {
+                        self.manager.alive();
+                    }
                 }
             }
         }
+    }
+}
+
+/// The next tick, if there is to be any.
+async fn next(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
     }
 }
 

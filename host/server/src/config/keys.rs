@@ -194,7 +194,11 @@ pub const KEYS: &[Key] = &[
         "address:port",
         "TCP address for /healthz, /readyz and /metrics alone, without a token.",
     )),
-    at_start(open("service.user", TEXT, "User to become once everything is open, if started as root; left out: none.")),
+    at_start(open(
+        "service.user",
+        TEXT,
+        "User to become, if started as root, once listen.address is bound; everything else is opened by that user; left out: none.",
+    )),
     key(
         "log.level",
         r#""error", "warn", "info", "debug" or "trace""#,

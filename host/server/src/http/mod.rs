@@ -34,7 +34,7 @@ pub use connection::Connection;
 pub use listen::fit_open_files;
 pub use options::HttpOptions;
 pub use reply::{Form, Reply, Status};
-pub use serve::{Handle, ServeError, ServeOptions, WorkerPanicked, serve};
+pub use serve::{Handle, Listening, ServeError, ServeOptions, WorkerPanicked, bind, serve};
 pub use service::{Refusal, RefusedRequest, Service};
 pub use tunnel::Tunnels;
 pub use upstream::{ClientBodyFault, Upstream, UpstreamError, UpstreamUrlError};

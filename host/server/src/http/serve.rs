@@ -1,8 +1,9 @@
 //! Starting and ending the workers. It must not know what they serve.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -57,39 +58,68 @@ pub enum ServeError {
     Worker(#[source] io::Error),
 }
 
+/// Sockets that are listened on and not yet served: connections wait.
+#[must_use = "dropping it closes them"]
+pub struct Listening {
+    options: ServeOptions,
+    addresses: Vec<SocketAddr>,
+    per_worker: Vec<Vec<TcpListener>>,
+}
+
+/// Listens on all addresses.
+///
+/// # Errors
+/// If one can't be bound.
+pub fn bind(options: ServeOptions) -> Result<Listening, ServeError> {
+    let addresses = &options.addresses;
+    if addresses.is_empty() {
+        return Err(ServeError::NoAddress);
+    }
+    let workers = match options.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        asked => asked,
+    };
+    let (bound, per_worker) = listen::bind(addresses, workers)
+        .map_err(|source| ServeError::Listen { addresses: addresses.clone(), source })?;
+    Ok(Listening { options, addresses: bound, per_worker })
+}
+
 /// Serves in the background until the handle is drained or dropped. All
 /// addresses are bound when this returns.
 ///
 /// # Errors
 /// If an address can't be bound or a thread not started; nothing is served then.
 pub fn serve<S: Service>(options: ServeOptions, service: Arc<S>) -> Result<Handle, ServeError> {
-    let ServeOptions { addresses, workers, name, http, cap } = options;
-    if addresses.is_empty() {
-        return Err(ServeError::NoAddress);
+    bind(options)?.serve(&service)
+}
+
+impl Listening {
+    /// Serves in the background until the handle is drained or dropped.
+    ///
+    /// # Errors
+    /// If a thread can't be started; nothing is served then.
+    pub fn serve<S: Service>(self, service: &Arc<S>) -> Result<Handle, ServeError> {
+        let Self { options: ServeOptions { name, http, cap, .. }, addresses, per_worker } = self;
+        let (drain, drained) = watch::channel(None);
+        let mut threads = Vec::with_capacity(per_worker.len());
+        let mut sweeps = Vec::with_capacity(per_worker.len());
+        for (number, listeners) in per_worker.into_iter().enumerate() {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .enable_time()
+                .build()
+                .map_err(ServeError::Worker)?;
+            let worker = Arc::new(Worker::new(Arc::clone(service), http.clone(), cap.clone()));
+            sweeps.push(Arc::clone(&worker.sweeps));
+            let drained = drained.clone();
+            let thread = std::thread::Builder::new()
+                .name(format!("{name}-{number}"))
+                .spawn(move || runtime.block_on(worker.run(listeners, drained)))
+                .map_err(ServeError::Worker)?;
+            threads.push(thread);
+        }
+        Ok(Handle { addresses, cap, drain, threads, sweeps })
     }
-    let workers = match workers {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        asked => asked,
-    };
-    let (bound, listeners) =
-        listen::bind(&addresses, workers).map_err(|source| ServeError::Listen { addresses, source })?;
-    let (drain, drained) = watch::channel(None);
-    let mut threads = Vec::with_capacity(workers);
-    for (number, listeners) in listeners.into_iter().enumerate() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()
-            .map_err(ServeError::Worker)?;
-        let worker = Arc::new(Worker::new(Arc::clone(&service), http.clone(), cap.clone()));
-        let drained = drained.clone();
-        let thread = std::thread::Builder::new()
-            .name(format!("{name}-{number}"))
-            .spawn(move || runtime.block_on(worker.run(listeners, drained)))
-            .map_err(ServeError::Worker)?;
-        threads.push(thread);
-    }
-    Ok(Handle { addresses: bound, cap, drain, threads })
 }
 
 /// The workers at work. Dropped, they stop at once.
@@ -100,6 +130,7 @@ pub struct Handle {
     cap: ConnectionCap,
     drain: watch::Sender<Option<Duration>>,
     threads: Vec<JoinHandle<()>>,
+    sweeps: Vec<Arc<AtomicU64>>,
 }
 
 impl Handle {
@@ -119,6 +150,14 @@ impl Handle {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.cap.used()
+    }
+
+    /// A number of each worker that grows as long as it isn't stuck: at least
+    /// once a second.
+    #[must_use]
+    pub fn sweeps(&self) -> Vec<u64> {
+        let ended = self.threads.iter().any(JoinHandle::is_finished);
+        if ended { Vec::new() } else { self.sweeps.iter().map(|sweeps| sweeps.load(Ordering::Relaxed)).collect() }
     }
 
     /// Begins the end: no new connections, kept-alive ones closed, requests

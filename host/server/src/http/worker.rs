@@ -8,7 +8,7 @@ use std::net::TcpListener as StdListener;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Weak;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
@@ -72,6 +72,8 @@ pub(super) struct Worker<S> {
     connections: Mutex<Vec<Weak<Connection>>>,
     live: AtomicUsize,
     emptied: Notify,
+    /// Grows with each sweep: the worker isn't stuck.
+    pub(super) sweeps: Arc<AtomicU64>,
 }
 
 impl<S: Service> Worker<S> {
@@ -108,6 +110,7 @@ impl<S: Service> Worker<S> {
             connections: Mutex::default(),
             live: AtomicUsize::new(0),
             emptied: Notify::new(),
+            sweeps: Arc::default(),
         }
     }
 
@@ -154,6 +157,7 @@ impl<S: Service> Worker<S> {
     }
 
     fn sweep(&self, start: Instant, limits: &Limits) {
+        self.sweeps.fetch_add(1, Ordering::Relaxed);
         self.clock.advance_to(start.elapsed());
         self.each(|connection| connection.sweep(limits));
         pool::prune();
