@@ -227,3 +227,50 @@ fn the_help_of_a_command_says_more_than_the_list_of_commands() {
         assert!(!list.contains(part), "{list}");
     }
 }
+
+/// Every command, as the help lists them.
+fn commands() -> Vec<String> {
+    let help = run(Command::new(portcullis()).arg("--help")).stdout;
+    let (_, list) = help.split_once("Commands:\n").unwrap();
+    let lines = list.lines().take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next().filter(|name| !name.is_empty()));
+    let names: Vec<_> = names.filter(|name| *name != "help").map(str::to_owned).collect();
+    assert!(names.len() > 8 && names.contains(&"serve".to_owned()), "{names:?}");
+    names
+}
+
+#[test]
+fn shells_complete_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(Command::new(portcullis()).args(["completions", shell]));
+        assert_eq!((script.code, script.stderr.as_str()), (Some(0), ""), "{shell}");
+        for command in commands() {
+            assert!(script.stdout.contains(&command), "{shell} doesn't know {command}");
+        }
+    }
+    let script = run(Command::new(portcullis()).args(["completions", "bash"])).stdout;
+    let mut asked = Command::new("bash");
+    let words =
+        "COMP_WORDS=(portcullis comp); COMP_CWORD=1; _portcullis portcullis comp portcullis; echo ${COMPREPLY[@]}";
+    let completed = run(asked.args(["--norc", "-c", &format!("{script}\n{words}")]));
+    assert_eq!(completed.stdout.split_whitespace().collect::<Vec<_>>(), ["component", "completions"], "{completed:?}");
+    assert_eq!(run(Command::new(portcullis()).args(["completions", "dos"])).code, Some(2));
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    let written = run(Command::new(portcullis()).arg("man").arg(&pages));
+    assert_eq!((written.code, written.stderr.as_str()), (Some(0), ""));
+    let first = fs::read_to_string(pages.join("portcullis.1")).unwrap();
+    for command in commands() {
+        let page = fs::read_to_string(pages.join(format!("portcullis-{command}.1"))).unwrap();
+        assert!(page.contains(".SH NAME") && page.contains(".SH SYNOPSIS"), "{page}");
+        assert!(first.contains(&format!("portcullis\\-{}", command.replace('-', "\\-"))), "{command} isn't in {first}");
+    }
+    assert_eq!(run(Command::new(portcullis()).arg("man")).stdout, first);
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert_eq!(run(Command::new(portcullis()).arg("man").arg(&file)).code, Some(1));
+}

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::metrics::{Orders, UpstreamTimes};
+use crate::recent::Recent;
 
 /// Cells of one counter; threads beyond that many share.
 const CELLS: usize = 8;
@@ -57,6 +58,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: Counter,)*
             /// Orders by policy and code, since the start.
             pub orders: Orders,
+            /// The last refusals and orders.
+            pub recent: Recent,
             /// How long the service behind took for the heads of its answers, since the start.
             pub upstream_times: UpstreamTimes,
         }

@@ -8,9 +8,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use portcullis_domain::{By, Cause, Subject, Timestamp};
+use portcullis_domain::{By, Cause, Enforced, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::metrics::Fate;
 
 /// Entries of a page unless asked otherwise.
 pub const PAGE_DEFAULT: usize = 100;
@@ -396,6 +398,90 @@ fn policy_of(cause: &Cause) -> Option<String> {
 /// Rounded up, so that nothing ends early.
 fn whole_seconds(left: Duration) -> u64 {
     u64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+/// Who was refused, banned and made to wait of late.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Recent {
+    /// The server's time.
+    pub now: String,
+    /// Sources that were refused, the last one first.
+    pub refused: Vec<RefusedSource>,
+    /// Bans that were ordered, the last one first.
+    pub bans: Vec<RecentOrder>,
+    /// Waits that were ordered, the last one first.
+    pub waits: Vec<RecentOrder>,
+}
+
+/// A source that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedSource {
+    /// Its address.
+    pub source: String,
+    /// Why the last time: `banned`, `waiting`, `busy`, `overloaded`, or what couldn't be read.
+    pub why: String,
+    /// How often since it is remembered.
+    pub times: u64,
+    /// When the last time.
+    pub last: String,
+}
+
+/// What a policy ordered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecentOrder {
+    /// When.
+    pub at: String,
+    /// Whom it hits: an address, a network, a client auth id, or an id and a network.
+    pub whom: String,
+    /// From where the event came.
+    pub source: String,
+    /// The policy.
+    pub policy: String,
+    /// The code of its reason.
+    pub code: String,
+    /// Its reason in words.
+    pub reason: String,
+    /// How long it lasts by this order, in milliseconds; 0 where it was spared.
+    pub duration_ms: u64,
+    /// `enforced`, `spared` (never banned) or `log-only` (over `guard.max_bans_per_minute`).
+    pub fate: String,
+}
+
+impl Recent {
+    /// As it is seen now.
+    #[must_use]
+    pub fn of(recent: &crate::recent::Recent, now: portcullis_domain::Timestamp) -> Self {
+        let refused = recent.refused_sources().into_iter().map(|one| RefusedSource {
+            source: one.source.to_string(),
+            why: one.why.to_owned(),
+            times: one.times,
+            last: time(one.last),
+        });
+        let orders = |orders: Vec<crate::recent::RecentOrder>| orders.iter().map(RecentOrder::of).collect();
+        Self { now: time(now), refused: refused.collect(), bans: orders(recent.bans()), waits: orders(recent.waits()) }
+    }
+}
+
+impl RecentOrder {
+    fn of(recent: &crate::recent::RecentOrder) -> Self {
+        let order = &recent.order;
+        let duration = match &order.enforced {
+            Enforced::Wait { duration, .. } | Enforced::Ban { duration, .. } | Enforced::LogOnly { duration, .. } => {
+                *duration
+            }
+            Enforced::Spared => Duration::ZERO,
+        };
+        Self {
+            at: time(recent.at),
+            whom: recent.whom(),
+            source: recent.source.to_string(),
+            policy: order.policy.to_string(),
+            code: order.reason.code().to_owned(),
+            reason: order.reason.text().to_owned(),
+            duration_ms: u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            fate: Fate::of(&order.enforced).name().to_owned(),
+        }
+    }
 }
 
 /// The gate's time as the wire has it.

@@ -113,6 +113,15 @@ impl Client {
         self.call(Method::GET, target, None::<&()>)
     }
 
+    /// Asks for something that is text.
+    pub(super) fn text(&self, target: &str) -> Result<String, Failed> {
+        let request = self.request(Method::GET, target, None::<&()>)?;
+        self.runtime.block_on(async {
+            let bytes = whole(self.answer(request).await?).await?;
+            Ok(String::from_utf8(bytes.into()).context("the server answers with something that isn't text")?)
+        })
+    }
+
     /// Asks for something to be done.
     pub(super) fn call(&self, method: Method, target: &str, body: Option<&impl Serialize>) -> Result<Value, Failed> {
         let request = self.request(method, target, body)?;

@@ -10,6 +10,7 @@ mod new;
 mod operate;
 mod replay;
 mod serve;
+mod shell;
 mod test;
 
 use std::io::{self, Write as _};
@@ -113,6 +114,17 @@ enum Command {
     /// refused with the reasons, and what ran goes on running.
     #[command(after_help = OPERATE_HELP)]
     Reload(operate::ReloadArgs),
+    /// Watch a running server: rates, who is refused, what policies order and how long they take
+    ///
+    /// Keys: q ends, p pauses and goes on, s sorts lists by what came last or by what comes most.
+    #[command(after_help = OPERATE_HELP)]
+    Top(operate::TopArgs),
+    /// Print what makes a shell complete commands, options and their values
+    ///
+    /// For bash, for example: portcullis completions bash > /etc/bash_completion.d/portcullis
+    Completions(shell::CompletionsArgs),
+    /// Write manual pages, one for each command
+    Man(shell::ManArgs),
 }
 
 /// Exit codes of commands that speak to a running server.
@@ -194,6 +206,9 @@ pub fn main() -> ExitCode {
         Command::Test(args) => test::test(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Top(args) => operate::top(&args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
         Command::Status(args) => operate::status(&args),
         Command::Bans(args) => operate::bans(&args),
         Command::Ban(args) => operate::ban(&args),

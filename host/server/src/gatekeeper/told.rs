@@ -23,6 +23,7 @@ impl Post {
             Refused::Overloaded => self.counters.refused_overloaded.bump(),
         }
         let (reply, why) = refused.reply();
+        self.counters.recent.refused(decided.source.address(), why, || self.gate.clock().now());
         let status = reply.status().code().as_u16();
         self.log.refused(&RefusedLine { source: decided.source.address(), status, why });
         reply.into_response(form)
@@ -58,6 +59,7 @@ impl Post {
 
     fn tell_order(&self, front: &Front, source: Source, order: &Order) {
         self.counters.orders.count(order);
+        self.counters.recent.ordered(source.address(), order, || self.gate.clock().now());
         if order.trusted_again {
             tracing::warn!("policy {}: keeps to guard.max_bans_per_minute again; its bans are enforced", order.policy);
         }

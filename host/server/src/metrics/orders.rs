@@ -52,7 +52,9 @@ impl Fate {
         }
     }
 
-    const fn of(enforced: &Enforced) -> Self {
+    /// Of what became of an order.
+    #[must_use]
+    pub const fn of(enforced: &Enforced) -> Self {
         match enforced {
             Enforced::Wait { .. } | Enforced::Ban { .. } => Self::Enforced,
             Enforced::Spared => Self::Spared,

@@ -4,6 +4,7 @@
 mod bans;
 mod health;
 mod policies;
+mod recent;
 mod reload;
 mod status;
 mod waits;
@@ -40,6 +41,7 @@ struct Document;
 fn routes() -> OpenApiRouter<Arc<Running>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(status::get_status))
+        .routes(routes!(recent::get_recent))
         .routes(routes!(policies::list))
         .routes(routes!(policies::one))
         .routes(routes!(bans::list, bans::ban, bans::unban_all))

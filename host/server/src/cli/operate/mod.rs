@@ -5,6 +5,7 @@
 mod bans;
 mod reload;
 mod status;
+mod top;
 mod waits;
 
 use std::fmt::Write as _;
@@ -22,6 +23,7 @@ use crate::config::printable;
 pub(super) use bans::{BanArgs, BansArgs, UnbanArgs, ban, bans, unban};
 pub(super) use reload::{ReloadArgs, reload};
 pub(super) use status::{StatusArgs, status};
+pub(super) use top::{TopArgs, top};
 pub(super) use waits::{UnwaitArgs, WaitsArgs, unwait, waits};
 
 /// What every one of these commands takes.
