@@ -222,6 +222,15 @@ pub const FAMILIES: &[Family] = &[
             each(seen, out, |policy| u64::from(seen.tripped.iter().any(|over| *over.policy == *policy.name())));
         },
     ),
+    total(
+        "portcullis_guard_trips_total",
+        &[],
+        "Times that a policy went over guard.max_bans_per_minute.",
+        |seen, out| out.one(seen.running.counters.guard_trips.get()),
+    ),
+    total("portcullis_shadow_orders_total", &[], "Orders that shadow policies would have given.", |seen, out| {
+        out.one(seen.running.counters.shadow_orders.get())
+    }),
     counter(
         "portcullis_policy_log_lines_dropped_total",
         &["policy", "kind"],

@@ -223,3 +223,18 @@ fn what_is_written_is_exactly_what_is_listed_and_true() {
         }
     }
 }
+
+#[test]
+fn everything_that_is_counted_is_shown() {
+    let running = running("");
+    let totals = |from: u64| running.counters.all().map(|(name, _)| name.to_owned()).zip(from..);
+    running.counters.resume(&totals(1_000_000).collect());
+    let families = parse(&render(&running));
+    let shown: Vec<f64> = families.values().flatten().map(|(_, value)| *value).collect();
+    // A policy's calls are shown by policy.
+    let by_policy = ["scanner_judged", "attempt_judged"];
+    for (name, total) in totals(1_000_000).filter(|(name, _)| !by_policy.contains(&name.as_str())) {
+        let total = f64::from(u32::try_from(total).unwrap());
+        assert!(shown.contains(&total), "{name} isn't among the metrics");
+    }
+}

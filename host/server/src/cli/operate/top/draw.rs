@@ -66,7 +66,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &View, style: Style) {
         Layout::horizontal([Constraint::Fill(1), Constraint::Fill(1)]).spacing(2).areas(area)
     };
     draw_head(frame, head, view, style);
-    let narrow = Constraint::Length(RATES_WIDTH);
+    let narrow = Constraint::Length(RATES_WIDTH.min(frame.area().width / 2));
     let rates = if frame.area().width >= WIDE { Constraint::Fill(1) } else { narrow };
     let [left, right] = Layout::horizontal([rates, Constraint::Fill(1)]).spacing(2).areas(traffic);
     draw_rates(frame, left, view, style);

@@ -153,7 +153,7 @@ fn what_is_wrong_is_seen_first() {
     let mut view = view();
     view.lost("no server answers at\n  /run/portcullis/admin.sock");
     let lines = |view: &View| frame(view, 80).unwrap().lines().take(2).map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(lines(&view)[1], "NO ANSWER: no server answers at");
+    assert_eq!(lines(&view)[1], "NO ANSWER: no server answers at /run/portcullis/admin.sock");
     let mut look = Look { status: status(6, 0), recent: recent(6), metrics: metrics(6) };
     look.status.ready.reasons.push("state isn't durable: disk full".to_owned());
     view.next(look.clone());

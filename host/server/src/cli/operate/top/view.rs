@@ -101,7 +101,8 @@ impl View {
 
     /// The server didn't answer.
     pub(super) fn lost(&mut self, why: &str) {
-        self.lost = Some(printable(why.lines().next().unwrap_or_default()));
+        let words: Vec<_> = why.split_whitespace().collect();
+        self.lost = Some(printable(&words.join(" ")));
     }
 
     /// Stops to show anything new, or goes on.
