@@ -18,7 +18,7 @@ pub use backend::{Answer, Backend, Received};
 pub use client::{Connection, Pending, Reply, Request};
 pub use load::{Load, Loaded};
 pub use nginx::Nginx;
-pub use program::{Ran, peer, portcullis, repository, require, run};
+pub use program::{Ran, peer, portcullis, repository, require, run, skip};
 pub use rportd_log::{LINES, RportdLog, SCANNER_LINES};
 pub use server::{Portcullis, Server, Stopped};
 pub use wait::{DEADLINE, Latch, eventually, free_port};

@@ -131,17 +131,26 @@ pub fn require(program: &str) -> bool {
         return true;
     }
     let package = PACKAGES.iter().find(|(known, _)| *known == program).map_or(program, |(_, package)| package);
-    assert!(env::var("CI").as_deref() != Ok("true"), "{program} is missing: apt-get install {package}");
+    skip(&format!("{program} is missing (apt-get install {package})"));
+    false
+}
+
+/// The test that calls it can't be had here and is to return: it is named as skipped, and why.
+///
+/// # Panics
+/// With `CI=true`, where nothing may be skipped.
+#[track_caller]
+pub fn skip(why: &str) {
+    assert!(env::var("CI").as_deref() != Ok("true"), "{why}");
     let place = Location::caller();
     let thread = std::thread::current();
     let test = match thread.name() {
         Some(name) if name != "main" => name.to_owned(),
         Some(_) | None => format!("{}:{}", place.file(), place.line()),
     };
-    println!("SKIPPED: {test}: {program} is missing (apt-get install {package})");
+    println!("SKIPPED: {test}: {why}");
     if let Some(file) = env::var_os("PORTCULLIS_SKIPPED") {
         let mut file = fs::OpenOptions::new().create(true).append(true).open(file).unwrap();
-        writeln!(file, "{test}: {program} is missing").unwrap();
+        writeln!(file, "{test}: {why}").unwrap();
     }
-    false
 }

@@ -213,6 +213,32 @@ impl Server {
         format!("http://{}{target}", self.address)
     }
 
+    /// Where its administration takes a token.
+    ///
+    /// # Panics
+    /// If it doesn't.
+    #[must_use]
+    #[track_caller]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.address_after("administered with a token on ")
+    }
+
+    /// Where it tells of its health.
+    ///
+    /// # Panics
+    /// If it doesn't.
+    #[must_use]
+    #[track_caller]
+    pub fn health_address(&self) -> SocketAddr {
+        self.address_after("health and metrics on ")
+    }
+
+    #[track_caller]
+    fn address_after(&self, words: &str) -> SocketAddr {
+        let line = self.logged(words);
+        line.rsplit_once(words).unwrap().1.parse().unwrap()
+    }
+
     /// The socket of its administration, if its configuration doesn't name another.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
 
 use crate::metrics::{Orders, UpstreamTimes};
+use crate::noted::Noted;
 use crate::recent::Recent;
 
 /// Cells of one counter; threads beyond that many share.
@@ -60,6 +61,8 @@ macro_rules! counters {
             pub orders: Orders,
             /// The last refusals and orders.
             pub recent: Recent,
+            /// What each policy has seen against somebody, since the start.
+            pub noted: Noted,
             /// How long the service behind took for the heads of its answers, since the start.
             pub upstream_times: UpstreamTimes,
         }

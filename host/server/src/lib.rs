@@ -13,6 +13,7 @@ pub mod http;
 pub mod journal;
 pub mod log;
 pub mod metrics;
+pub mod noted;
 pub mod recent;
 pub mod running;
 pub mod service;

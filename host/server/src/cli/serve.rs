@@ -22,6 +22,7 @@ use crate::gatekeeper::Gatekeeper;
 use crate::http::{self, Handle, Listening, ServeOptions, Tunnels};
 use crate::journal::Journal;
 use crate::log::{Log, Target};
+use crate::noted::Noting;
 use crate::running::{InForce, Running};
 use crate::service::{self, Manager, NewUser, Pulse, UserError};
 use crate::setup::{LogReporter, Setup, Workshop, http_options, workers};
@@ -212,7 +213,8 @@ fn gatekeeper(
     let ruleset = setup.ruleset(&*store);
     let gate_key = ProcessKey::generate().map_err(anyhow::Error::from)?;
     let gate = Gate::new(store, Arc::clone(&kept.clock) as _, ruleset, gate_key.to_bytes());
-    let gate = gate.witnessed_by(Arc::new(journal.clone()));
+    let noting = Noting { next: Arc::new(journal.clone()), counters: Arc::clone(counters) };
+    let gate = gate.witnessed_by(Arc::new(noting));
     let hashing = HashPool::start(setup.config.auth.hashing_threads).map_err(anyhow::Error::from)?;
     let fingerprints = Fingerprints::new(workshop.key.clone());
     let (front, counters) = (setup.front(), Arc::clone(counters));

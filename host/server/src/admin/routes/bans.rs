@@ -137,7 +137,11 @@ fn refused(error: &ActError) -> Problem {
 
 /// What is done about a ban by hand beside placing it.
 fn tell(running: &Running, network: IpNet, placed: &Placed, why: &str) {
-    tracing::info!(reason = why, "by hand: {network} is banned until {}", time(placed.until));
+    let until = time(placed.until);
+    match placed.changed {
+        true => tracing::info!(reason = why, "by hand: {network} is banned until {until}"),
+        false => tracing::info!("by hand: {network} was banned already, until {until}"),
+    }
     if let Some((displaced, _)) = placed.displaced {
         running.counters.bans_displaced.bump();
         tracing::warn!(network = %displaced, "the ban that would have ended soonest was lifted: as many are banned as can be");

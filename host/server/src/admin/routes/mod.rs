@@ -2,6 +2,7 @@
 //! from them.
 
 mod bans;
+mod document;
 mod health;
 mod policies;
 mod recent;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use http::{Method, StatusCode, Uri};
-use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,22 +24,8 @@ use crate::running::Running;
 pub use health::readiness;
 pub use status::status;
 
-/// What the document says beside the paths.
-#[derive(utoipa::OpenApi)]
-#[openapi(
-    info(
-        title = "Portcullis administration",
-        description = "Status, bans, waits and reload of a running server. On the Unix socket whoever may open it \
-                       may do everything; over TCP a token is needed, and without it every request is answered \
-                       401, 429 or 423.",
-        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0")
-    ),
-    components(schemas(Problem))
-)]
-struct Document;
-
 fn routes() -> OpenApiRouter<Arc<Running>> {
-    OpenApiRouter::with_openapi(Document::openapi())
+    OpenApiRouter::with_openapi(document::empty())
         .routes(routes!(status::get_status))
         .routes(routes!(recent::get_recent))
         .routes(routes!(policies::list))
@@ -49,7 +35,7 @@ fn routes() -> OpenApiRouter<Arc<Running>> {
         .routes(routes!(bans::unban_network))
         .routes(routes!(waits::list, waits::unwait))
         .routes(routes!(reload::reload))
-        .routes(routes!(document))
+        .routes(routes!(openapi_json))
         .merge(health_routes())
 }
 
@@ -64,7 +50,7 @@ fn health_routes() -> OpenApiRouter<Arc<Running>> {
 #[utoipa::path(get, path = "/v1/openapi.json", tag = "status", responses(
     (status = OK, body = serde_json::Value, content_type = "application/json", description = "OpenAPI 3.1"),
 ))]
-async fn document() -> axum::Json<OpenApi> {
+async fn openapi_json() -> axum::Json<OpenApi> {
     axum::Json(openapi())
 }
 
@@ -83,7 +69,7 @@ pub(super) fn health_alone(running: Arc<Running>) -> Router {
 /// The OpenAPI document of [`all`].
 #[must_use]
 pub fn openapi() -> OpenApi {
-    routes().into_openapi()
+    document::complete(routes().into_openapi())
 }
 
 /// With what answers where there is nothing.

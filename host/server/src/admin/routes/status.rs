@@ -84,18 +84,21 @@ fn all_policies(running: &Running, in_force: &InForce, sizes: &Sizes, bans: &[(B
         let ordered = bans.iter().find(|(by, _)| matches!(by, By::Policy(by) if **by == *name));
         let enforced = orders.iter().filter(|order| *order.policy == *name && order.fate == Fate::Enforced);
         let (banned, orders) = (ordered.map_or(0, |(_, bans)| *bans), enforced.map(|order| order.count).sum());
-        policy(loaded, table, banned, orders, tripped.get(name).cloned())
+        let counted = Counted { banned, orders, failed_total: running.counters.noted.of(name) };
+        policy(loaded, table, counted, tripped.get(name).cloned())
     };
     in_force.policies.iter().map(shown).collect()
 }
 
-fn policy(
-    loaded: &LoadedPolicy,
-    table: Option<&TableSize>,
+/// What is counted about a policy outside of its plugin.
+struct Counted {
     banned: usize,
     orders: u64,
-    tripped: Option<Tripped>,
-) -> Policy {
+    failed_total: u64,
+}
+
+fn policy(loaded: &LoadedPolicy, table: Option<&TableSize>, counted: Counted, tripped: Option<Tripped>) -> Policy {
+    let Counted { banned, orders, failed_total } = counted;
     let config = &loaded.config;
     let is_wait = config.kind == Kind::Wait;
     Policy {
@@ -106,7 +109,7 @@ fn policy(
         plugin: plugin(loaded),
         subjects: count(table.map_or(0, |table| table.states)),
         subjects_evicted: table.map_or(0, |table| table.evicted),
-        failed_total: 0,
+        failed_total,
         banned: count(banned),
         bans_total: if is_wait { 0 } else { orders },
         waits_total: if is_wait { orders } else { 0 },

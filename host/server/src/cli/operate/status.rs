@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::bans::{ban_table, fetch};
-use super::{Common, lines, path_part, print_json, short_duration, short_time, table};
+use super::{Common, lines, path_part, print_json, short_duration, short_time, table, width};
 use crate::admin::api::{Ban, Policy, PolicyDetail, Status};
 use crate::cli::{Failed, client, print};
 use crate::config::printable;
@@ -64,23 +64,26 @@ fn whole(status: &Status) -> String {
             total("verified")
         ),
     );
-    row("banned", &format!("{} now; {} requests refused", status.bans, total("refused_banned")));
-    row("waiting", &format!("{} now; {} requests refused", status.waits, total("refused_waiting")));
+    row("banned", &format!("{} now; refused so far: {}", status.bans, total("refused_banned")));
+    row("waiting", &format!("{} now; refused so far: {}", status.waits, total("refused_waiting")));
     row("state", &state(status));
     row("ready", if status.ready.ready { "yes" } else { "NO" });
     for reason in &status.ready.reasons {
         row("", reason);
     }
     text.push('\n');
-    let mut policies = table(&["POLICY", "KIND", "FAILED", "TOTAL", "BANNED", "TOTAL", "PLUGIN", "STATE"]);
+    let mut policies = table(&["POLICY", "KIND", "FAILED", "IN ALL", "BANNED", "IN ALL", "WAITS", "PLUGIN", "STATE"]);
+    let unless = |left_out: bool, count: u64| if left_out { String::new() } else { count.to_string() };
     for policy in &status.policies {
+        let is_wait = policy.kind == "wait";
         policies.add_row([
             policy.name.clone(),
             policy.kind.clone(),
             policy.subjects.to_string(),
             policy.failed_total.to_string(),
-            policy.banned.to_string(),
-            policy.bans_total.to_string(),
+            unless(is_wait, policy.banned),
+            unless(is_wait, policy.bans_total),
+            unless(!is_wait, policy.waits_total),
             plugin(policy),
             in_a_word(policy),
         ]);
@@ -228,8 +231,60 @@ impl Tree {
         self.trunk = "   ";
     }
 
+    /// A value that doesn't fit goes on below, where it began.
     fn leaf(&mut self, name: &str, value: &str, last: bool) {
-        let before = format!("{}{}", self.trunk, if last { "`- " } else { "|- " });
-        self.line(&before, &format!("{:<width$} {value}", format!("{name}:"), width = self.width));
+        let before = format!(
+            "{}{}{:<width$} ",
+            self.trunk,
+            if last { "`- " } else { "|- " },
+            format!("{name}:"),
+            width = self.width
+        );
+        let below = format!("{}{:width$} ", self.trunk, if last { "" } else { "|" }, width = self.width + 3);
+        let room = width().map_or(usize::MAX, |columns| usize::from(columns).saturating_sub(before.chars().count()));
+        for (number, piece) in pieces(&printable(value), room.max(8)).iter().enumerate() {
+            let before = if number == 0 { &before } else { &below };
+            self.line(before, piece);
+        }
+    }
+}
+
+/// A text in pieces of at most so many characters, between words where that can be.
+fn pieces(text: &str, room: usize) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for word in text.split(' ') {
+        let mut word: Vec<char> = word.chars().collect();
+        loop {
+            let piece = pieces.last_mut().map(|piece| (piece.chars().count(), piece));
+            let Some((taken, piece)) = piece else { break };
+            let space = usize::from(taken > 0);
+            if taken + space + word.len() <= room {
+                piece.extend([' '].iter().take(space).chain(&word));
+                break;
+            }
+            if taken == 0 {
+                piece.extend(word.drain(..room));
+            }
+            pieces.push(String::new());
+        }
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_cut_between_words_where_that_can_be() {
+        for (text, cut) in [
+            ("", &[""][..]),
+            ("one two", &["one two"]),
+            ("one two three", &["one two", "three"]),
+            ("123456789012 a", &["12345678", "9012 a"]),
+            ("ab 1234567890", &["ab", "12345678", "90"]),
+        ] {
+            assert_eq!(pieces(text, 8), cut, "{text}");
+        }
     }
 }
