@@ -1,15 +1,16 @@
 //! The real program, from its configuration to its end.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process};
 use tempfile::TempDir;
 
 use crate::client::{Connection, Request};
@@ -51,6 +52,12 @@ impl Portcullis {
         let path = self.folder.path().join(name);
         fs::write(&path, bytes).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        self
+    }
+
+    /// With a folder of that name beside the configuration.
+    pub fn folder(self, name: &str) -> Self {
+        fs::create_dir(self.folder.path().join(name)).unwrap();
         self
     }
 
@@ -346,6 +353,42 @@ impl Server {
     /// If it has ended.
     pub fn hang_up(&self) {
         kill_process(self.pid(), Signal::HUP).unwrap();
+    }
+
+    /// Lets it have so many descriptors open and no more; those that are open stay.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn limit_descriptors(&self, most: u64) {
+        let limit = Rlimit { current: Some(most), maximum: getrlimit(Resource::Nofile).maximum };
+        rustix::process::prlimit(Some(self.pid()), Resource::Nofile, limit).unwrap();
+    }
+
+    /// Memory of the process that is in use, in bytes.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[must_use]
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let kib: Option<u64> =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB")?.trim().parse().ok());
+        1024 * kib.unwrap_or_else(|| panic!("no VmRSS: {status}"))
+    }
+
+    /// What the administration answers to a GET: the body.
+    ///
+    /// # Panics
+    /// If it doesn't answer.
+    #[must_use]
+    #[track_caller]
+    pub fn administration(&self, target: &str) -> String {
+        let mut stream = UnixStream::connect(self.admin_socket()).unwrap();
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (_, body) = text.split_once("\r\n\r\n").unwrap();
+        body.to_owned()
     }
 
     /// Tells it to end, and doesn't wait.

@@ -1,4 +1,7 @@
 //! What can be changed while the server runs, and what a bad change does: nothing.
+//!
+//! `PORTCULLIS_SWAPS=10000 cargo test -p portcullis-tests --test swap -- swaps_without_end --nocapture`
+//! swaps 10,000 times instead of 500, and prints what the process took of memory meanwhile.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -56,6 +59,87 @@ fn a_policy_is_replaced_under_full_load_and_no_request_fails() {
 
     let loaded = load.stop();
     assert!(loaded.requests > 0 && loaded.complaints.is_empty(), "{loaded:?}");
+}
+
+/// The bundle's ban policy again and again: the same code, and another plugin each time.
+fn variant(number: u8) -> Vec<u8> {
+    // A custom section called "v" with one byte in it.
+    [bundled("ban.wasm"), vec![0, 3, 1, b'v', number]].concat()
+}
+
+/// How often is swapped: 500 times, or as the environment says.
+fn swaps_wanted() -> usize {
+    std::env::var("PORTCULLIS_SWAPS").map_or(500, |times| times.parse().expect("a number in PORTCULLIS_SWAPS"))
+}
+
+#[test]
+fn swaps_without_end_under_load_lose_no_count_fail_no_request_and_take_no_memory() {
+    if !require("nginx") || !require("wrk") {
+        return;
+    }
+    let swaps = swaps_wanted();
+    let config = |settings: usize| {
+        format!(
+            "[policy.wait]\nenabled = false\n[policy.ban]\nplugin = \"policy.wasm\"\nsettings = {{ ban_time = {settings} }}\n[log]\nlevel = \"error\"\n"
+        )
+    };
+    let nginx = Nginx::start();
+    // At level error it doesn't say where it listens.
+    let server = Portcullis::with_config(&config(3600))
+        .file("policy.wasm", variant(0))
+        .upstream(&nginx.url())
+        .on_port(portcullis_tests::free_port())
+        .start();
+    let in_force_since = || {
+        let status: serde_json::Value = serde_json::from_str(&server.administration("/v1/status")).unwrap();
+        status["in_force_since"].clone()
+    };
+    let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", server.id())).unwrap().count();
+    let load = Load::start(&server.url("/"), 16);
+    let mut connection = server.connect();
+    let (mut curve, mut since) = (Vec::new(), in_force_since());
+    let mut descriptors_at_first = 0;
+    for swap in 1..=swaps {
+        // A plugin, its settings, a plugin, ...
+        match swap % 2 {
+            0 => server.configure(&config(3600 + swap % 8)),
+            _ => server.replace("policy.wasm", variant(u8::try_from(swap / 2 % 4).unwrap())),
+        }
+        since = portcullis_tests::eventually("the swap", || Some(in_force_since()).filter(|now| *now != since));
+        // Each source fails once between two swaps, and is banned at the fifth.
+        let group = swap / 5;
+        let source = format!("10.{}.{}.{}", group >> 16 & 255, group >> 8 & 255, group & 255);
+        let guess = server.get("/login").from(&source).basic(&format!("id-{swap}"), "x");
+        assert_eq!(connection.exchange(&guess).status, 401, "swap {swap}, failure {} of {source}", swap % 5 + 1);
+        if swap % 5 == 4 && swap > 5 {
+            assert_eq!(connection.exchange(&guess).status, 423, "swap {swap}: {source} has failed five times");
+        }
+        if swap == swaps / 10 {
+            descriptors_at_first = descriptors();
+        }
+        if swap % (swaps / 50).max(1) == 0 {
+            curve.push((swap, server.resident()));
+        }
+    }
+    let loaded = load.stop();
+    println!("swaps, resident MiB:");
+    curve.iter().for_each(|(swap, resident)| println!("{swap:6} {:7.1}", *resident as f64 / f64::from(1 << 20)));
+    println!("{} requests of the load, complaints: {:?}", loaded.requests, loaded.complaints);
+    assert!(loaded.requests > 0 && loaded.complaints.is_empty(), "{loaded:?}");
+    assert!(
+        descriptors() <= descriptors_at_first + 8,
+        "{} descriptors, {descriptors_at_first} at first",
+        descriptors()
+    );
+    // The first tenth warms up; from then on nothing grows but what is kept of sources.
+    let median = |part: &[(usize, u64)]| {
+        let mut residents: Vec<u64> = part.iter().map(|(_, resident)| *resident).collect();
+        residents.sort_unstable();
+        residents[residents.len() / 2]
+    };
+    let warm = &curve[curve.len() / 10..];
+    let (early, late) = (median(&warm[..warm.len() / 4]), median(&warm[warm.len() * 3 / 4..]));
+    assert!(late <= early + early / 10 + (8 << 20), "it grew from {early} to {late} bytes: {curve:?}");
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! milliseconds with the unit in the name, networks in CIDR form. What is added
 //! later is added as a field: a client passes over what it doesn't know.
 
+mod shadow;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::metrics::Fate;
+
+pub use shadow::{Shadow, ShadowReset, ShadowSubject, Shadows, Trusted};
 
 /// Entries of a page unless asked otherwise.
 pub const PAGE_DEFAULT: usize = 100;

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -18,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -99,11 +101,15 @@ where
 {
     let cap = Arc::new(Cap::default());
     let mut failing = false;
+    let reserve = Arc::new(Reserve::default());
+    reserve.fill();
     loop {
         // Before the accept: over the cap the kernel keeps a few waiting until somebody has gone.
         let Ok(slot) = Arc::clone(&cap.all).acquire_owned().await else { return };
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
+            // Somebody waits, and what is kept for that is given up for it.
+            Err(error) if is_out_of_descriptors(&error) && reserve.give_up() => continue,
             Err(error) => {
                 if !failing {
                     tracing::warn!("administration: can't accept connections: {error}");
@@ -115,9 +121,10 @@ where
         };
         failing = false;
         let Some(place) = Place::of(&cap, L::address(peer), slot) else { continue };
-        let answer = answer.clone();
+        let (answer, reserve) = (answer.clone(), Arc::clone(&reserve));
         tokio::spawn(async move {
             converse(stream, peer, answer).await;
+            reserve.fill();
             drop(place);
         });
     }
@@ -168,6 +175,31 @@ impl Drop for Place {
             }
         }
     }
+}
+
+/// A descriptor that is kept for the moment when strangers have used up all
+/// others: one who administers gets in all the same.
+#[derive(Default)]
+struct Reserve(Mutex<Option<File>>);
+
+impl Reserve {
+    /// Takes one if there is any.
+    fn fill(&self) {
+        let mut kept = self.0.lock();
+        if kept.is_none() {
+            *kept = File::open("/dev/null").ok();
+        }
+    }
+
+    /// Whether there was one.
+    fn give_up(&self) -> bool {
+        self.0.lock().take().is_some()
+    }
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// One connection from its first request to its last.

@@ -114,6 +114,12 @@ enum Command {
     /// refused with the reasons, and what ran goes on running.
     #[command(after_help = OPERATE_HELP)]
     Reload(operate::ReloadArgs),
+    /// What policies in shadow would have done on a running server
+    #[command(after_help = OPERATE_HELP)]
+    Shadow(operate::ShadowArgs),
+    /// Policies of a running server that have ordered too many bans
+    #[command(after_help = OPERATE_HELP)]
+    Guard(operate::GuardArgs),
     /// Watch a running server: rates, who is refused, what policies order and how long they take
     ///
     /// Keys: q ends, p pauses and goes on, s sorts lists by what came last or by what comes most.
@@ -216,6 +222,8 @@ pub fn main() -> ExitCode {
         Command::Waits(args) => operate::waits(&args),
         Command::Unwait(args) => operate::unwait(&args),
         Command::Reload(args) => operate::reload(&args),
+        Command::Shadow(args) => operate::shadow(&args),
+        Command::Guard(args) => operate::guard(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

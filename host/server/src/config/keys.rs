@@ -147,17 +147,17 @@ pub const KEYS: &[Key] = &[
         "policy.NAME.mode",
         r#""enforce" or "shadow""#,
         r#""enforce""#,
-        "Whether its orders are enforced; in shadow it judges with its own state, and what it would do is only compared.",
+        "Whether its orders are enforced; in shadow it judges with its own state, within its limits, and what it would do is only compared.",
     ),
     open(
         "guard.max_bans_per_minute",
         COUNT,
-        "Bans of one policy that are enforced in a minute; more are only logged, until it keeps to that again; left out: no cap.",
+        "Bans of one policy that are enforced in any minute; more are only logged, until it keeps to that again or is trusted by hand; left out: no cap.",
     ),
     open(
         "guard.max_new_bans",
         COUNT,
-        "Sources that a changed policy may newly ban in the recent journal; a change that would ban more is refused; left out: no check.",
+        "Sources that a changed policy may newly ban among those recorded in the last day; a change that would ban more, or one that logged in, is refused unless forced; left out: no check.",
     ),
     at_start(key(
         "state.store",

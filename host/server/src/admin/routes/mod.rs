@@ -7,6 +7,7 @@ mod health;
 mod policies;
 mod recent;
 mod reload;
+mod shadow;
 mod status;
 mod waits;
 
@@ -35,6 +36,9 @@ fn routes() -> OpenApiRouter<Arc<Running>> {
         .routes(routes!(bans::unban_network))
         .routes(routes!(waits::list, waits::unwait))
         .routes(routes!(reload::reload))
+        .routes(routes!(shadow::get_shadow))
+        .routes(routes!(shadow::delete_shadow))
+        .routes(routes!(shadow::trust))
         .routes(routes!(openapi_json))
         .merge(health_routes())
 }

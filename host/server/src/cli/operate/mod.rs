@@ -4,6 +4,7 @@
 
 mod bans;
 mod reload;
+mod shadow;
 mod status;
 mod top;
 mod waits;
@@ -22,6 +23,7 @@ use crate::config::printable;
 
 pub(super) use bans::{BanArgs, BansArgs, UnbanArgs, ban, bans, unban};
 pub(super) use reload::{ReloadArgs, reload};
+pub(super) use shadow::{GuardArgs, ShadowArgs, guard, shadow};
 pub(super) use status::{StatusArgs, status};
 pub(super) use top::{TopArgs, top};
 pub(super) use waits::{UnwaitArgs, WaitsArgs, unwait, waits};
