@@ -24,7 +24,7 @@ const LISTENING: &str = "listening on ";
 /// A server in the making: a folder with a configuration and what it names.
 #[must_use = "nothing runs until it is started"]
 pub struct Portcullis {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     options: Vec<String>,
     environment: Vec<(String, String)>,
     /// Where it listens, if not on a port that the system chooses.
@@ -36,8 +36,8 @@ impl Portcullis {
     /// are trusted proxies, so that [`Request::from`] can name any client, and
     /// compiled plugins are shared between tests.
     pub fn with_config(config: &str) -> Self {
-        let server =
-            Self { folder: tempfile::tempdir().unwrap(), options: Vec::new(), environment: Vec::new(), port: 0 };
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let server = Self { folder, options: Vec::new(), environment: Vec::new(), port: 0 };
         fs::write(server.folder.path().join(CONFIG), whole(config)).unwrap();
         server
     }
@@ -134,8 +134,9 @@ impl Portcullis {
                 into.lock().unwrap().push(String::from_utf8_lossy(&line).into_owned());
             }
         });
-        let mut server =
-            Server { child, address: ([127, 0, 0, 1], 0).into(), folder: self.folder, log, reader: Some(reader) };
+        let address = ([127, 0, 0, 1], 0).into();
+        let (folder, options, environment) = (self.folder, self.options, self.environment);
+        let mut server = Server { child, address, folder, options, environment, log, reader: Some(reader) };
         if self.port != 0 {
             server.address.set_port(self.port);
             eventually("the server listens", || Connection::try_open(server.address).ok());
@@ -196,7 +197,9 @@ fn cache() -> PathBuf {
 pub struct Server {
     child: Child,
     address: SocketAddr,
-    folder: TempDir,
+    folder: Arc<TempDir>,
+    options: Vec<String>,
+    environment: Vec<(String, String)>,
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -256,6 +259,12 @@ impl Server {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// The same in the making once more, with all that is in its folder.
+    pub fn again(&self) -> Portcullis {
+        let (options, environment) = (self.options.clone(), self.environment.clone());
+        Portcullis { folder: Arc::clone(&self.folder), options, environment, port: 0 }
     }
 
     /// Any request.
@@ -420,6 +429,42 @@ impl Server {
     pub fn stop(self) -> Stopped {
         self.terminate();
         self.wait()
+    }
+
+    /// Kills it, as a crash would, and waits until it has ended.
+    ///
+    /// # Panics
+    /// If it has ended by itself.
+    #[must_use]
+    pub fn kill(mut self) -> Stopped {
+        assert!(self.is_running(), "it has ended by itself: {}", self.log().join("\n"));
+        self.signal(Signal::KILL);
+        self.wait()
+    }
+
+    /// Stops all of its threads where they are.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let stat = format!("/proc/{}/stat", self.id());
+        eventually("the server stands still", || {
+            let stat = fs::read_to_string(&stat).unwrap();
+            stat.rsplit_once(") ").unwrap().1.starts_with('T').then_some(())
+        });
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
     }
 
     /// Waits until it has ended.

@@ -249,6 +249,9 @@ struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hang_up: tokio::signal::unix::Signal,
+    /// Taken, and not looked at: a file that may not grow any more (`ulimit -f`)
+    /// is an error for whoever writes it and not the end of the server.
+    _file_too_large: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -257,6 +260,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            _file_too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 }

@@ -254,13 +254,7 @@ impl Post {
     /// that follows it, a refusal or a line of the log, unless the disk takes too
     /// long.
     async fn settle(&self, judged: &Judged) {
-        if judged.has_banned() {
-            self.settle_bans().await;
-        }
-    }
-
-    async fn settle_bans(&self) {
-        if let Some(keeper) = &self.keeper {
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| judged.has_banned()) {
             keeper.settled().await;
         }
     }

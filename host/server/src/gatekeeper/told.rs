@@ -15,7 +15,9 @@ impl Post {
         match refused {
             Refused::ByGate(Refusal::Banned(_)) => {
                 self.counters.refused_banned.bump();
-                self.settle_bans().await;
+                if let Some(keeper) = &self.keeper {
+                    keeper.settling().await;
+                }
             }
             Refused::ByGate(Refusal::Waiting(_)) => self.counters.refused_waiting.bump(),
             Refused::ByGate(Refusal::Busy) => self.counters.refused_busy.bump(),

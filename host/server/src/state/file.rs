@@ -161,6 +161,8 @@ fn create(path: &Path) -> Result<(), StateError> {
     let mut options = File::options();
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, FILE_MODE);
     let file = options.read(true).write(true).create_new(true).open(&new).map_err(|error| unusable(path, &error))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    give_to_owner(&file, folder).map_err(|error| unusable(path, &error))?;
     let make = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&new, flags)?;
@@ -179,8 +181,17 @@ fn create(path: &Path) -> Result<(), StateError> {
         Err(Errno::INVAL | Errno::NOSYS) => fs::rename(&new, path),
         other => other.map_err(io::Error::from),
     };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     renamed.and_then(|()| File::open(folder)?.sync_all()).map_err(|error| unusable(path, &error))
+}
+
+/// What root makes for somebody who becomes another user later is that user's:
+/// the folder says whose.
+fn give_to_owner(file: &File, folder: &Path) -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let folder = fs::metadata(folder)?;
+    std::os::unix::fs::fchown(file, Some(folder.uid()), Some(folder.gid()))
 }
 
 /// Looks at the file before SQLite does: it would take an empty one for a new one.

@@ -182,17 +182,12 @@ impl Keeper {
 
     /// Until every ban and every lifted ban so far is durable, for
     /// [`SETTLE_TIME_MAX`] at most; whether they are. While the file can't be
-    /// written it doesn't wait.
+    /// written it doesn't wait. A reply that leaves too early is counted.
     pub async fn settled(&self) -> bool {
-        let shared = &self.0.shared;
-        let (noted, durable) = shared.bans();
-        if durable >= noted {
+        if self.settling().await {
             return true;
         }
-        if shared.can_settle() && tokio::time::timeout(SETTLE_TIME_MAX, shared.durable(noted)).await.is_ok() {
-            return true;
-        }
-        shared.count_unsettled();
+        self.0.shared.count_unsettled();
         if let Some(replies) = self.0.unsettled.tell() {
             tracing::warn!(
                 "state: a reply has left before its ban was on the disk ({replies} so far): {} is slow or can't be \
@@ -201,6 +196,15 @@ impl Keeper {
             );
         }
         false
+    }
+
+    /// As [`Self::settled`], for those who tell of a ban that others have
+    /// ordered, maybe long ago: nothing is counted.
+    pub async fn settling(&self) -> bool {
+        let shared = &self.0.shared;
+        let (noted, durable) = shared.bans();
+        durable >= noted
+            || shared.can_settle() && tokio::time::timeout(SETTLE_TIME_MAX, shared.durable(noted)).await.is_ok()
     }
 
     /// How the file keeps up.

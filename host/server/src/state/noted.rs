@@ -94,6 +94,8 @@ pub(super) struct Shared {
 pub(super) struct Figures {
     pub(super) failing: Option<String>,
     pub(super) rewriting: bool,
+    /// Bans are part of that, and none is durable until they have been written.
+    pub(super) rewriting_bans: bool,
     pub(super) commits: u64,
     pub(super) last_commit: Duration,
     pub(super) late_commits: u64,
@@ -250,12 +252,12 @@ impl Shared {
     /// Whether it makes sense to wait for the disk at all.
     pub(super) fn can_settle(&self) -> bool {
         let figures = self.figures.lock();
-        figures.failing.is_none() && !figures.rewriting
+        figures.failing.is_none() && !figures.rewriting_bans
     }
 
     /// A reply leaves before its ban is durable.
-    pub(super) fn count_unsettled(&self) -> u64 {
-        self.unsettled.fetch_add(1, Ordering::Relaxed) + 1
+    pub(super) fn count_unsettled(&self) {
+        self.unsettled.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Replies that did so.

@@ -15,10 +15,10 @@ use super::writer::{PIECE, Writer};
 impl Writer {
     /// Writes anew what is owed. If it fails, all of it is owed again.
     pub(super) fn rewrite(&mut self, owed: Owed) -> rusqlite::Result<()> {
-        self.shared.tell(|figures| figures.rewriting = true);
+        self.shared.tell(|figures| (figures.rewriting, figures.rewriting_bans) = (true, owed.bans));
         self.bans_owed |= owed.bans;
         let result = self.write_anew(owed);
-        self.shared.tell(|figures| figures.rewriting = false);
+        self.shared.tell(|figures| (figures.rewriting, figures.rewriting_bans) = (false, false));
         if result.is_err() {
             self.shared.owe(owed);
         }
@@ -34,6 +34,7 @@ impl Writer {
         if owed.bans {
             self.write_bans()?;
             self.bans_owed = false;
+            self.shared.tell(|figures| figures.rewriting_bans = false);
         }
         if owed.others {
             self.write_waits()?;
