@@ -23,8 +23,15 @@ const SOURCES: [&str; 10] = [
     "wit",
 ];
 /// Programs by the Debian package that brings them.
-const PACKAGES: [(&str, &str); 5] =
-    [("curl", "curl"), ("fail2ban-regex", "fail2ban"), ("nginx", "nginx"), ("taskset", "util-linux"), ("wrk", "wrk")];
+const PACKAGES: [(&str, &str); 7] = [
+    ("curl", "curl"),
+    ("dpkg-shlibdeps", "dpkg-dev"),
+    ("fail2ban-regex", "fail2ban"),
+    ("nginx", "nginx"),
+    ("strip", "binutils"),
+    ("taskset", "util-linux"),
+    ("wrk", "wrk"),
+];
 
 /// The repository's folder.
 #[must_use]

@@ -5,8 +5,10 @@
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
 
-use portcullis_tests::{DEADLINE, Portcullis, eventually};
+use portcullis_tests::{DEADLINE, Portcullis, eventually, portcullis, repository, require, run};
 use rustix::process::geteuid;
 
 /// A user with few rights that every system has.
@@ -114,4 +116,62 @@ fn the_service_manager_hears_how_it_goes() {
     server.terminate();
     hears("STOPPING=1");
     assert!(server.wait().status.success());
+}
+
+#[test]
+fn the_unit_starts_the_program_with_the_packages_configuration() {
+    let unit = fs::read_to_string(repository().join("host/server/systemd/portcullis.service")).unwrap();
+    let of = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap();
+    let words: Vec<_> = of("ExecStart").split(' ').collect();
+    let ["/usr/bin/portcullis", "serve", "--config", "/etc/portcullis/portcullis.toml"] = words[..] else {
+        panic!("{words:?}")
+    };
+    let config = repository().join("host/server/debian/portcullis.toml");
+    let checked = run(Command::new(portcullis()).arg("check").arg("--config").arg(&config));
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    // What the configuration writes to is what the unit lets it write to.
+    let text = fs::read_to_string(config).unwrap();
+    for (folder, key) in
+        [("/var/lib/", "StateDirectory"), ("/run/", "RuntimeDirectory"), ("/var/cache/", "CacheDirectory")]
+    {
+        assert!(text.contains(&format!("{folder}{}", of(key))), "{folder} isn't in {text}");
+    }
+}
+
+#[test]
+fn one_command_makes_a_package_that_holds_everything() {
+    if !require("dpkg-shlibdeps") || !require("strip") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // Packed as it is: nobody sends this one anywhere.
+    let built = run(Command::new(repository().join("host/server/debian/build"))
+        .env("DPKG_DEB_COMPRESSOR_TYPE", "none")
+        .arg("--binary")
+        .arg(portcullis())
+        .arg("--out")
+        .arg(folder.path()));
+    assert_eq!(built.code, Some(0), "{built:?}");
+    let package = Path::new(built.stdout.trim());
+    let fields = run(Command::new("dpkg-deb").arg("--field").arg(package)).stdout;
+    assert!(fields.contains("Package: portcullis\n") && fields.contains("libc6"), "{fields}");
+    let unpacked = folder.path().join("unpacked");
+    assert_eq!(run(Command::new("dpkg-deb").arg("--raw-extract").arg(package).arg(&unpacked)).code, Some(0));
+    for file in [
+        "DEBIAN/postinst",
+        "DEBIAN/postrm",
+        "etc/portcullis/portcullis.toml",
+        "usr/lib/systemd/system/portcullis.service",
+        "usr/share/bash-completion/completions/portcullis",
+        "usr/share/doc/portcullis/copyright",
+        "usr/share/doc/portcullis/examples/grafana-dashboard.json",
+        "usr/share/man/man1/portcullis-serve.1.gz",
+    ] {
+        assert!(unpacked.join(file).is_file(), "{file} isn't in it");
+    }
+    let config = unpacked.join("etc/portcullis/portcullis.toml");
+    let checked = run(Command::new(unpacked.join("usr/bin/portcullis")).arg("check").arg("--config").arg(config));
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    let conffiles = fs::read_to_string(unpacked.join("DEBIAN/conffiles")).unwrap();
+    assert_eq!(conffiles, "/etc/portcullis/portcullis.toml\n");
 }

@@ -36,7 +36,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> Result<(), Failed> {
 pub(super) fn man(args: &ManArgs) -> Result<(), Failed> {
     let Some(folder) = &args.folder else {
         let mut page = Vec::new();
-        Man::new(Cli::command()).render(&mut page).context("can't make the page")?;
+        Man::new(Cli::command().disable_help_subcommand(true)).render(&mut page).context("can't make the page")?;
         return print(&String::from_utf8_lossy(&page));
     };
     let failed = || format!("can't write manual pages to {}", folder.display());

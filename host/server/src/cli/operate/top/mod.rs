@@ -149,16 +149,17 @@ fn watch(
             changed = true;
         }
         if event::poll(KEY_TIME_MAX)? {
-            match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => match key {
+            // Any other event means another size, or that something else was drawn over it.
+            if let Event::Key(key) = event::read()?
+                && key.kind != KeyEventKind::Release
+            {
+                match key {
                     KeyEvent { code: KeyCode::Char('q') | KeyCode::Esc, .. } => return Ok(()),
                     KeyEvent { code: KeyCode::Char('c'), modifiers: KeyModifiers::CONTROL, .. } => return Ok(()),
                     KeyEvent { code: KeyCode::Char('p' | ' '), .. } => view.pause(),
                     KeyEvent { code: KeyCode::Char('s'), .. } => view.sort = view.sort.next(),
                     _ => {}
-                },
-                // It has another size, or something else was drawn over it.
-                _ => {}
+                }
             }
             changed = true;
         }
