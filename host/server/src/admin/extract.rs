@@ -97,7 +97,8 @@ impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrNothing<T>
         if http_body::Body::is_end_stream(request.body()) {
             return Ok(Self(T::default()));
         }
-        Json::from_request(request, state).await.map(|Json(value)| Self(value))
+        let Json(value) = Json::<Option<T>>::from_request(request, state).await?;
+        Ok(Self(value.unwrap_or_default()))
     }
 }
 

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use portcullis_domain::{ActError, Ban as BanInForce, By, Placed, Source, Store as _, Timestamp};
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use crate::admin::api::{Ban, BanPage, BanRequest, Banned, Unbanned, time};
 use crate::admin::extract::{self, NoQuery, PathPart, Query};
@@ -35,6 +36,7 @@ pub(super) struct BansQuery {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// `next` of the page before.
+    #[param(min_length = 1)]
     cursor: Option<String>,
     /// Only those that hold for something in this network, or for this address.
     #[param(example = "203.0.113.0/24")]
@@ -230,8 +232,12 @@ fn unbanned(lifted: &[BanInForce], still_banned_by: Vec<String>, now: Timestamp)
 pub(super) struct UnbanQuery {
     /// Has to be `true`: every ban is lifted.
     #[serde(default)]
-    #[param(required = true)]
+    #[param(required = true, schema_with = only_true)]
     all: Option<bool>,
+}
+
+fn only_true() -> Schema {
+    ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true])).build().into()
 }
 
 /// Lifts every ban
