@@ -122,11 +122,8 @@ pub(super) async fn ban(
     };
     let why = request.reason.as_deref().unwrap_or_default();
     let placed = running.gatekeeper.gate().ban(network, duration, why).map_err(|error| refused(&error))?;
+    let durable = settled(&running).await;
     tell(&running, network, &placed, why);
-    let durable = match &running.keeper {
-        Some(keeper) => keeper.settled().await,
-        None => false,
-    };
     Ok(Json(Banned { network: network.to_string(), until: time(placed.until), changed: placed.changed, durable }))
 }
 
@@ -141,7 +138,7 @@ fn refused(error: &ActError) -> Problem {
 fn tell(running: &Running, network: IpNet, placed: &Placed, why: &str) {
     let until = time(placed.until);
     match placed.changed {
-        true => tracing::info!(reason = why, "by hand: {network} is banned until {until}"),
+        true => tracing::info!(reason = (!why.is_empty()).then_some(why), "by hand: {network} is banned until {until}"),
         false => tracing::info!("by hand: {network} was banned already, until {until}"),
     }
     if let Some((displaced, _)) = placed.displaced {
@@ -172,7 +169,7 @@ pub(super) async fn unban(
     _: NoQuery,
     PathPart(text): PathPart<String>,
 ) -> Result<Json<Unbanned>, Problem> {
-    lift(&running, network(&text, prefix(&running))?)
+    lift(&running, network(&text, prefix(&running))?).await
 }
 
 /// Lifts the ban of a network
@@ -194,10 +191,10 @@ pub(super) async fn unban_network(
     _: NoQuery,
     PathPart((address, bits)): PathPart<(String, String)>,
 ) -> Result<Json<Unbanned>, Problem> {
-    lift(&running, network(&format!("{address}/{bits}"), prefix(&running))?)
+    lift(&running, network(&format!("{address}/{bits}"), prefix(&running))?).await
 }
 
-fn lift(running: &Running, network: IpNet) -> Result<Json<Unbanned>, Problem> {
+async fn lift(running: &Running, network: IpNet) -> Result<Json<Unbanned>, Problem> {
     let gate = running.gatekeeper.gate();
     let lifted = gate.unban(network);
     let now = gate.clock().now();
@@ -212,6 +209,7 @@ fn lift(running: &Running, network: IpNet) -> Result<Json<Unbanned>, Problem> {
             )),
         });
     }
+    settled(running).await;
     tracing::info!("by hand: {} of {network} lifted", bans(lifted.len()));
     Ok(Json(unbanned(&lifted, still_banned_by, now)))
 }
@@ -271,9 +269,18 @@ pub(super) async fn unban_all(
         }
         tokio::task::yield_now().await;
     }
+    settled(&running).await;
     tracing::info!("by hand: every ban lifted, {lifted} in all");
     let unbanned = unbanned(&shown, Vec::new(), gate.clock().now());
     Ok(Json(Unbanned { lifted: u64::try_from(lifted).unwrap_or(u64::MAX), ..unbanned }))
+}
+
+/// Waits until the file, if there is one, holds what was done; whether it does.
+async fn settled(running: &Running) -> bool {
+    match &running.keeper {
+        Some(keeper) => keeper.settled().await,
+        None => false,
+    }
 }
 
 /// Bits that an IPv6 address counts by.
