@@ -314,6 +314,41 @@ pub const FAMILIES: &[Family] = &[
             }
         },
     ),
+    counter("portcullis_state_commits_total", &[], "Commits to the state's file.", |seen, out| {
+        if let Some(state) = &seen.state {
+            out.one(state.commits);
+        }
+    }),
+    counter(
+        "portcullis_state_late_commits_total",
+        &[],
+        "Commits later than 100 ms after the first change in them.",
+        |seen, out| {
+            if let Some(state) = &seen.state {
+                out.one(state.late_commits);
+            }
+        },
+    ),
+    gauge("portcullis_state_last_commit_seconds", &[], "How long the last commit took.", |seen, out| {
+        if let Some(state) = &seen.state {
+            out.one(state.last_commit.as_secs_f64());
+        }
+    }),
+    gauge(
+        "portcullis_state_rewriting",
+        &[],
+        "Whether so much waited that all of the state is being written anew.",
+        |seen, out| {
+            if let Some(state) = &seen.state {
+                out.one(state.rewriting);
+            }
+        },
+    ),
+    gauge("portcullis_state_bytes", &[], "Size of the state's file, its log included.", |seen, out| {
+        if let Some(state) = &seen.state {
+            out.one(state.file_bytes);
+        }
+    }),
     counter("portcullis_journal_events_total", &[], "Events that the journal has taken.", |seen, out| {
         out.one(seen.journal.written);
     }),
