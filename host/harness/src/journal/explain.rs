@@ -148,7 +148,7 @@ pub struct Explanation {
     pub orders: Vec<Explained>,
     /// What was done by hand, the newest first.
     pub acts: Vec<Stored>,
-    /// Their newest events, the newest first.
+    /// Their newest events, the newest first, as far as had to be looked.
     pub newest: Vec<Stored>,
     /// What of it all can't be explained: its record is missing.
     pub unexplained: Vec<usize>,

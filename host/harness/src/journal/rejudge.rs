@@ -342,3 +342,6 @@ fn policy_plan(policy: &Policy<'_>, find: Find<'_>) -> Result<PolicyPlan, String
         on_failure,
     })
 }
+
+#[cfg(test)]
+mod tests;
