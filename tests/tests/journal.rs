@@ -5,17 +5,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use portcullis_harness::journal::explain::{InForceNow, Whom, explain};
 use portcullis_harness::journal::record::{Enforced, Judged, What};
 use portcullis_harness::journal::value::Time;
 use portcullis_harness::journal::{Reader, segment};
-use portcullis_tests::{Portcullis, Ran, Server, eventually, portcullis, repository, run};
+use portcullis_tests::{Portcullis, Ran, Server, eventually, portcullis, repository, require, run};
 use serde_json::Value;
 
 /// A folder for a journal that outlives servers.
@@ -93,7 +93,9 @@ type Bans = Vec<(IpAddr, String, InForceNow)>;
 /// Every ban that was enforced, as the journal has it.
 fn bans(journal: &Path) -> Bans {
     let mut bans = Vec::new();
-    let findings = Reader::open(journal).unwrap().forward(|_, record| {
+    // There is none before the first write.
+    let Ok(reader) = Reader::open(journal) else { return bans };
+    let findings = reader.forward(|_, record| {
         if let What::Judged(Judged { source, policy, enforced: Some(Enforced::Ban { network, until, .. }), .. }) =
             &record.what
         {
@@ -132,7 +134,7 @@ fn a_busy_run_with_a_swap_and_a_restart_agrees_when_judged_again_and_every_ban_i
     assert_eq!((&again["unavailable"], &again["findings"]["damaged"]), (&0.into(), &0.into()));
     assert_eq!(again["equal"], again["judgements"]);
     let attempts = judged("attempts_failed") + judged("attempts_succeeded");
-    assert_eq!(again["judgements"], 2 * attempts + 84, "42 scanners were seen twice each");
+    assert_eq!(again["judgements"], 2 * attempts + 72, "36 scanners were seen twice each");
 
     let bans = bans(&folder.journal());
     assert_eq!(bans.len(), 84);
@@ -158,9 +160,7 @@ fn a_busy_run_with_a_swap_and_a_restart_agrees_when_judged_again_and_every_ban_i
     let ran = folder.replay(&["--against", mild.to_str().unwrap(), "--json"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let compared: Value = serde_json::from_str(&ran.stdout).unwrap();
-    let no_longer = compared["against"]["no_longer_banned_networks"]
-        .as_u64()
-        .or_else(|| compared["against"]["no_longer_banned"]["networks"].as_u64());
+    let no_longer = compared["against"]["no_longer_banned_networks"].as_u64();
     assert!(no_longer.is_some_and(|networks| networks > 0), "{compared:#}");
 }
 
@@ -218,7 +218,7 @@ fn what_a_kill_left_behind_is_healed_at_the_next_start() {
     // As if it had been killed in the middle of a write.
     let (_, newest) = segment::list(&folder.journal()).unwrap().pop().unwrap();
     let whole = fs::read(&newest).unwrap();
-    OpenOptions::new().append(true).open(&newest).unwrap().write_all(&whole[40..60]).unwrap();
+    OpenOptions::new().append(true).open(&newest).unwrap().write_all(&whole[32..52]).unwrap();
     let server = folder.start(3);
     let said = server.logged("cut at the last whole record");
     assert!(said.contains("20 bytes behind it were torn"), "{said}");
@@ -261,4 +261,126 @@ fn judgements_by_a_plugin_that_is_not_at_hand_are_told_until_it_is_named() {
     let ran = folder.replay(&["--format", "combined"]);
     assert_eq!(ran.code, Some(2));
     assert_eq!(ran.stderr, "portcullis: replay of a journal: --format and --regex are for logs\n");
+}
+
+/// Runs a command against that server's socket.
+fn operate(server: &Server, arguments: &[&str]) -> Ran {
+    let (command, rest) = arguments.split_first().unwrap();
+    run(Command::new(portcullis()).arg(command).arg("--socket").arg(server.admin_socket()).args(rest))
+}
+
+#[test]
+fn the_running_server_explains_and_lists_what_happened() {
+    for config in [String::new(), Folder::new().config(3)] {
+        let config =
+            if config.is_empty() { "[policy.ban.settings]\nmax_failed_login = 3\n".to_owned() } else { config };
+        let server = Portcullis::with_config(&config).client("owner:correct-horse-battery").start();
+        fail(&server, "203.0.113.1", 3);
+        scan(&server, "203.0.113.2");
+        assert_eq!(operate(&server, &["ban", "198.51.100.0/24", "--reason", "noise"]).code, Some(0));
+
+        let ran = operate(&server, &["explain", "203.0.113.1"]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+        let lines: Vec<_> = ran.stdout.lines().collect();
+        assert!(
+            lines[0].starts_with("203.0.113.1 is banned until ") && lines[0].contains("by policy ban"),
+            "{}",
+            ran.stdout
+        );
+        for (nth, line) in lines[1..4].iter().enumerate() {
+            assert!(line.contains(&format!("203.0.113.1 as 203.0.113.1-{nth}  failed login  ban: ")), "{}", ran.stdout);
+        }
+        assert!(lines[3].contains("ban for 1h of 203.0.113.1: Maximum of 3 login attempts reached."), "{}", ran.stdout);
+        let ran = operate(&server, &["explain", "203.0.113.2"]);
+        assert_eq!(ran.stdout.matches("404  scanner: ").count(), 2, "{}", ran.stdout);
+        let ran = operate(&server, &["explain", "198.51.100.77"]);
+        assert!(
+            ran.stdout.contains("by hand: noise") && ran.stdout.contains("198.51.100.0/24 banned until"),
+            "{}",
+            ran.stdout
+        );
+        let ran = operate(&server, &["explain", "203.0.113.1-2"]);
+        assert!(ran.stdout.contains("203.0.113.1-2 has to wait until"), "{}", ran.stdout);
+        let ran = operate(&server, &["explain", "192.0.2.1"]);
+        assert!(
+            ran.stdout.starts_with("Nothing is in force for 192.0.2.1.\nThe journal knows nothing"),
+            "{}",
+            ran.stdout
+        );
+
+        let listed = |arguments: &[&str]| -> Vec<Value> {
+            let ran = operate(&server, &[&["events", "--json", "--limit", "0"], arguments].concat());
+            assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+            serde_json::from_str(&ran.stdout).unwrap()
+        };
+        assert_eq!(listed(&["--kind", "ban"]).len(), 3);
+        assert_eq!(listed(&["--source", "203.0.113.1"]).len(), 6);
+        assert_eq!(listed(&["--client", "203.0.113.1-1", "--policy", "wait"]).len(), 1);
+        assert_eq!(listed(&["--kind", "act"])[0]["subject"]["source"], "198.51.100.0/24");
+        assert_eq!(listed(&["--kind", "process"]).len(), 1);
+        assert_eq!(listed(&["--since", "2020-01-01T00:00:00Z"]).len(), listed(&[]).len());
+        let newest = operate(&server, &["events", "--limit", "1"]);
+        assert!(newest.stdout.contains("by hand: 198.51.100.0/24 banned until"), "{}", newest.stdout);
+        assert!(newest.stdout.ends_with("and more (--limit 0 shows all)\n"), "{}", newest.stdout);
+        let wrong = operate(&server, &["events", "--kind", "nonsense"]);
+        assert_eq!(wrong.code, Some(2), "{wrong:?}");
+        assert!(wrong.stderr.contains("kind=nonsense: expected one of judged, wait, ban"), "{wrong:?}");
+    }
+}
+
+#[test]
+fn who_follows_sees_events_as_they_happen() {
+    let server = Portcullis::new().client("owner:correct-horse-battery").start();
+    let mut following = Command::new(portcullis())
+        .args(["events", "--follow", "--json", "--kind", "wait", "--socket"])
+        .arg(server.admin_socket())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let line = std::thread::scope(|scope| {
+        // When it has begun to follow nobody can tell from outside: it goes on until it is heard.
+        let server = &server;
+        scope.spawn(move || {
+            for n in 0.. {
+                if stopped.try_recv().is_ok() {
+                    return;
+                }
+                let guess = server.get("/").from(&format!("203.0.113.{}", n % 250)).basic(&format!("follow-{n}"), "x");
+                guess.send();
+            }
+        });
+        let line = lines.next().unwrap().unwrap();
+        stop.send(()).unwrap();
+        line
+    });
+    following.kill().unwrap();
+    following.wait().unwrap();
+    let event: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&event["kind"], &event["policy_kind"]), (&"judged".into(), &"wait".into()));
+    assert!(event["client"].as_str().unwrap().starts_with("follow-"));
+}
+
+#[test]
+fn the_whole_journal_can_be_downloaded() {
+    if !require("curl") {
+        return;
+    }
+    let folder = Folder::new();
+    let server = folder.start(3);
+    fail(&server, "203.0.113.1", 3);
+    let get = |path: &str| {
+        let url = format!("http://portcullis{path}");
+        run(Command::new("curl").args(["-sS", "--unix-socket"]).arg(server.admin_socket()).arg(url)).stdout
+    };
+    let records = get("/v1/journal/records");
+    let records: Vec<Value> = records.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.iter().filter(|record| record["kind"] == "judged").count(), 6);
+    // A segment opens with what is in force, which counts as no event.
+    assert_eq!((&records[0]["place"], &records[0]["again"]), (&"1.32".into(), &true.into()));
+    let journal: Value = serde_json::from_str(&get("/v1/journal")).unwrap();
+    assert_eq!(journal["journal"]["written"], records.len() - 1);
+    assert_eq!(journal["segments"][0]["name"], "000000000001.journal");
+    assert_eq!(journal["segments"][0]["bytes"], journal["journal"]["bytes"]);
 }

@@ -80,33 +80,24 @@ pub enum InForceNow {
     },
     /// A wait.
     Waits {
-        /// Who, as `Subject` of a record is written in JSON.
+        /// Who, if it goes by that.
         client: Option<String>,
-        /// From where.
+        /// From where, if it goes by that.
         source: Option<Network>,
-        /// When the order came that decides its end.
-        since: Time,
         /// When it ends.
         until: Time,
     },
 }
 
 impl InForceNow {
-    const fn since(&self) -> Timestamp {
-        match self {
-            Self::Banned { since, .. } | Self::Waits { since, .. } => since.0,
-        }
-    }
-
     /// Whether that order is the one that decides it.
     fn is_by(&self, time: Timestamp, judged: &Judged<'_>, enforced: &Enforced) -> bool {
         match (self, enforced) {
             (Self::Banned { network, since, until }, Enforced::Ban { network: by, until: to, .. }) => {
                 network == by && until == to && since.0 == time
             }
-            (Self::Waits { client, source, since, until }, Enforced::Wait { until: to, .. }) => {
+            (Self::Waits { client, source, until }, Enforced::Wait { until: to, decides: true }) => {
                 until == to
-                    && since.0 == time
                     && client.as_deref() == judged.subject.client()
                     && source.map(|source| source.0) == judged.subject.network()
             }
@@ -220,7 +211,7 @@ impl Search<'_> {
             }
             What::InForce(_) | What::Process(_) => {}
         }
-        if self.has_enough(record.time.0) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.has_enough() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn judged(&mut self, read: Read<'_>, record: &Record<'_>, judged: &Judged<'_>) {
@@ -293,12 +284,10 @@ impl Search<'_> {
 
     /// Whether nothing older can add anything: with something in force, once
     /// that is explained; else with enough orders.
-    fn has_enough(&self, time: Timestamp) -> bool {
+    fn has_enough(&self) -> bool {
         let chains_done = self.open.iter().all(|open| open.done);
         let orders = self.bans >= ORDERS_MAX && self.waits >= ORDERS_MAX;
-        let explained = !self.in_force.is_empty()
-            && self.explained.iter().all(|explained| *explained)
-            && self.in_force.iter().all(|now| time < now.since());
+        let explained = !self.in_force.is_empty() && self.explained.iter().all(|explained| *explained);
         chains_done && (explained || orders)
     }
 

@@ -233,6 +233,16 @@ pub fn walk<'a>(bytes: &'a [u8], mut each: impl FnMut(usize, &'a [u8])) -> (usiz
     }
 }
 
+/// A segment's header.
+///
+/// # Errors
+/// [`HeaderError`].
+pub fn header(path: &Path) -> Result<Header, HeaderError> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES);
+    std::fs::File::open(path)?.take(HEADER_BYTES as u64).read_to_end(&mut bytes)?;
+    Header::read(&bytes)
+}
+
 /// A segment's header and all of its bytes, the header's included.
 ///
 /// # Errors

@@ -157,7 +157,7 @@ impl Writer {
             next = number.saturating_add(1);
             let bytes = path.metadata().map_err(io(&path))?.len();
             let mut found = Segment { number, path, bytes, began: Timestamp::default() };
-            match header(&found.path) {
+            match segment::header(&found.path) {
                 Ok(header) => found.began = header.began,
                 Err(HeaderError::Damaged) if nth == last && bytes <= HEADER_BYTES as u64 => {
                     // Begun, and never written to.
@@ -374,13 +374,6 @@ fn take(folder: &Path) -> Result<File, FolderError> {
         Err(TryLockError::WouldBlock) => Err(FolderError::InUse { path }),
         Err(TryLockError::Error(error)) => Err(io(error)),
     }
-}
-
-fn header(path: &Path) -> Result<Header, HeaderError> {
-    use std::io::Read as _;
-    let mut bytes = Vec::with_capacity(HEADER_BYTES);
-    File::open(path)?.take(HEADER_BYTES as u64).read_to_end(&mut bytes)?;
-    Header::read(&bytes)
 }
 
 /// Cuts the newest segment behind its last whole frame and opens it for more;

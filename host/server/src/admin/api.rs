@@ -99,6 +99,92 @@ pub struct JournalStatus {
     pub failing: Option<String>,
 }
 
+/// The journal as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JournalDetail {
+    /// How its writing does.
+    pub journal: JournalStatus,
+    /// Its segments, the oldest first.
+    pub segments: Vec<JournalSegment>,
+}
+
+/// A file of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct JournalSegment {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was begun.
+    pub began: String,
+}
+
+/// Some events, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EventPage {
+    /// The events, as JOURNAL.md says. There may be fewer than asked for, or none, before the last page.
+    #[schema(value_type = Vec<Object>)]
+    pub events: Vec<serde_json::Value>,
+    /// What to give as `cursor` for those before them; none: these were the oldest.
+    pub next: Option<String>,
+}
+
+/// Why somebody is banned or has to wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    /// Who was asked about.
+    pub subject: String,
+    /// Bans in force, 32 at most.
+    pub bans: Vec<Ban>,
+    /// Waits in force.
+    pub waits: Vec<WaitUntil>,
+    /// Orders, the newest first: those of what is in force, and some before them.
+    pub orders: Vec<ExplainedOrder>,
+    /// What was done by hand, the newest first, as JOURNAL.md says.
+    #[schema(value_type = Vec<Object>)]
+    pub acts: Vec<serde_json::Value>,
+    /// Their newest events, the newest first, as far as had to be looked.
+    #[schema(value_type = Vec<Object>)]
+    pub newest: Vec<serde_json::Value>,
+    /// Which of what is in force can't be explained: its events aren't in the journal (any more). Counted from 0
+    /// through `bans` and on through `waits`.
+    pub unexplained: Vec<usize>,
+    /// Records that were read for it.
+    pub records_read: u64,
+    /// Whether the journal was read to its beginning.
+    pub to_the_beginning: bool,
+    /// Places where the journal is damaged.
+    pub damaged: Vec<String>,
+}
+
+/// A wait and its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WaitUntil {
+    /// The client auth id, if it goes by one.
+    pub id: Option<String>,
+    /// The source's network, if it goes by one.
+    pub source: Option<String>,
+    /// When it ends.
+    pub until: String,
+}
+
+/// An order, and how it came to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExplainedOrder {
+    /// Which of what is in force it explains, counted as in `unexplained`.
+    pub explains: Option<usize>,
+    /// The events of one policy about one subject, the oldest first, as JOURNAL.md says; with the last one the order
+    /// came.
+    #[schema(value_type = Vec<Object>)]
+    pub chain: Vec<serde_json::Value>,
+    /// Events in its middle that aren't shown.
+    pub left_out: u64,
+    /// Whether the first of them found no state: there was nothing before it.
+    pub from_the_beginning: bool,
+    /// Somewhere between them records are missing.
+    pub gaps: bool,
+}
+
 /// What became of log lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogStatus {

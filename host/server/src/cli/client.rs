@@ -134,7 +134,6 @@ impl Client {
 
     /// Asks for something that comes line by line, and has `each` look at every
     /// line as it comes, until it says that it has seen enough.
-    #[expect(dead_code, reason = "for what streams")]
     pub(super) fn lines(
         &self,
         target: &str,

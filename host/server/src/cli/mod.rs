@@ -108,6 +108,14 @@ enum Command {
     /// End waits by hand
     #[command(after_help = OPERATE_HELP)]
     Unwait(operate::UnwaitArgs),
+    /// Tell why an address is banned or a client has to wait
+    ///
+    /// What is in force, and from the journal the events that led to it, the oldest first.
+    #[command(after_help = OPERATE_HELP)]
+    Explain(operate::ExplainArgs),
+    /// List what happened on a running server, the newest first, or follow what happens
+    #[command(after_help = OPERATE_HELP)]
+    Events(operate::EventsArgs),
     /// Load configuration, plugins and credentials anew, and say what came of it
     ///
     /// A changed file is put in force by itself; this does it now, and waits. What is wrong is
@@ -221,6 +229,8 @@ pub fn main() -> ExitCode {
         Command::Unban(args) => operate::unban(&args),
         Command::Waits(args) => operate::waits(&args),
         Command::Unwait(args) => operate::unwait(&args),
+        Command::Explain(args) => operate::explain(&args),
+        Command::Events(args) => operate::events(&args),
         Command::Reload(args) => operate::reload(&args),
         Command::Shadow(args) => operate::shadow(&args),
         Command::Guard(args) => operate::guard(&args),

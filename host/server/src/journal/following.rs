@@ -1,8 +1,10 @@
 //! Those who want to hear of everything as it is written. Whoever doesn't keep
 //! up misses some, and is told how many.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -55,6 +57,11 @@ impl Followers {
         Ok(Following { chunks, missed })
     }
 
+    /// There is nothing more to come.
+    pub(super) fn end(&self) {
+        self.0.lock().clear();
+    }
+
     pub(super) fn tell(&self, frames: &Arc<[u8]>, records: u64) {
         let mut followers = self.0.lock();
         followers.retain(|follower| {
@@ -69,9 +76,14 @@ impl Followers {
 impl Following {
     /// What comes next; none when the journal has ended.
     pub async fn next(&mut self) -> Option<Followed> {
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The same, for who polls.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Followed>> {
         match self.missed.swap(0, Ordering::Relaxed) {
-            0 => self.chunks.recv().await.map(Followed::Frames),
-            missed => Some(Followed::Missed(missed)),
+            0 => self.chunks.poll_recv(context).map(|frames| frames.map(Followed::Frames)),
+            missed => Poll::Ready(Some(Followed::Missed(missed))),
         }
     }
 }

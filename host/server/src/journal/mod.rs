@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use portcullis_domain::{Act, Attempt, Clock, Testimony, Timestamp, Witness};
 use portcullis_harness::journal::record::{Life, Policy, Record};
 use portcullis_harness::journal::writer::{Bounds, FolderError};
-use portcullis_harness::journal::{Reader, Writer, newest_entries};
+use portcullis_harness::journal::{Reader, Writer, newest_entries, segment};
 use portcullis_harness::logs::Entry;
 
 use crate::config;
@@ -152,6 +152,18 @@ impl Journal {
     #[must_use]
     pub fn folder(&self) -> Option<&Path> {
         self.0.shared.folder.as_deref()
+    }
+
+    /// Name, size and beginning of each segment, the oldest first. Reads the disk.
+    #[must_use]
+    pub fn segments(&self) -> Vec<(String, u64, Timestamp)> {
+        let listed = self.folder().and_then(|folder| segment::list(folder).ok()).unwrap_or_default();
+        let told = |(_, path): (u64, PathBuf)| {
+            let header = segment::header(&path).ok()?;
+            let name = path.file_name()?.to_str()?.to_owned();
+            Some((name, path.metadata().ok()?.len(), header.began))
+        };
+        listed.into_iter().filter_map(told).collect()
     }
 
     /// Everything that can be read now: the folder, or the newest events in

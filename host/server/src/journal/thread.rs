@@ -50,6 +50,7 @@ impl Scribe {
             self.hand_on(&taken);
             self.shared.queue.done(&taken);
             if taken.closed {
+                self.shared.followers.end();
                 return;
             }
             spare = taken.frames;

@@ -123,14 +123,9 @@ impl Witnessed {
                 let subject = Subject::Id(ClientId::new(&id).unwrap());
                 let waits = self.gate.store().waits(None, 100, self.clock.now());
                 let waits = waits.into_iter().filter(|wait| wait.subject == subject);
-                let (since, until) = (|wait: &domain::Wait| Time(wait.since), |wait: &domain::Wait| Time(wait.until));
+                let until = |wait: domain::Wait| Time(wait.until);
                 waits
-                    .map(|wait| InForceNow::Waits {
-                        client: Some(id.clone()),
-                        source: None,
-                        since: since(&wait),
-                        until: until(&wait),
-                    })
+                    .map(|wait| InForceNow::Waits { client: Some(id.clone()), source: None, until: until(wait) })
                     .collect()
             }
             Whom::Network(_) => Vec::new(),
@@ -233,7 +228,7 @@ fn chain(explanation: &Explanation, nth: usize) -> Vec<String> {
     let shown = |stored: &Stored| match stored.record().unwrap().what {
         What::Judged(Judged { client, seen: Seen::Attempt { .. }, .. }) => client.unwrap().to_owned(),
         What::Judged(Judged { seen: Seen::Request { status, .. }, .. }) => status.to_string(),
-        _ => panic!("a judgement"),
+        What::Unjudged(_) | What::Act(_) | What::InForce(_) | What::Process(_) => panic!("a judgement"),
     };
     explanation.orders[nth].chain.iter().map(shown).collect()
 }

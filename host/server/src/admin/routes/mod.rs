@@ -3,6 +3,8 @@
 
 mod bans;
 mod document;
+mod events;
+mod explain;
 mod health;
 mod policies;
 mod recent;
@@ -39,6 +41,11 @@ fn routes() -> OpenApiRouter<Arc<Running>> {
         .routes(routes!(shadow::get_shadow))
         .routes(routes!(shadow::delete_shadow))
         .routes(routes!(shadow::trust))
+        .routes(routes!(events::list))
+        .routes(routes!(events::follow))
+        .routes(routes!(explain::get))
+        .routes(routes!(events::journal))
+        .routes(routes!(events::records))
         .routes(routes!(openapi_json))
         .merge(health_routes())
 }

@@ -3,6 +3,8 @@
 //! machines.
 
 mod bans;
+mod events;
+mod explain;
 mod reload;
 mod shadow;
 mod status;
@@ -22,6 +24,8 @@ use super::client::ServerArgs;
 use crate::config::printable;
 
 pub(super) use bans::{BanArgs, BansArgs, UnbanArgs, ban, bans, unban};
+pub(super) use events::{EventsArgs, events};
+pub(super) use explain::{ExplainArgs, explain};
 pub(super) use reload::{ReloadArgs, reload};
 pub(super) use shadow::{GuardArgs, ShadowArgs, guard, shadow};
 pub(super) use status::{StatusArgs, status};
