@@ -10,9 +10,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use portcullis_tests::{
-    Connection, DEADLINE, Portcullis, Ran, Reply, Request, Server, portcullis, repository, run, skip,
+    Answer, Backend, Connection, DEADLINE, Latch, Portcullis, Ran, Reply, Request, Server, eventually, portcullis,
+    repository, run, skip,
 };
 use serde_json::{Value, json};
 
@@ -415,6 +417,31 @@ fn health_needs_no_token_on_its_own_address_and_there_is_nothing_else() {
     }
     is_problem(&Request::new(address, "POST", "/healthz").send(), 405, "POST");
     assert_eq!(ask(server.admin_address(), "GET", "/readyz", None).status, 200);
+}
+
+#[test]
+fn a_server_that_is_ending_isnt_ready_and_says_so() {
+    let door = Arc::new(Latch::default());
+    let at_the_door = Arc::clone(&door);
+    let backend = Backend::start(move |_| {
+        at_the_door.pass();
+        Answer::status(200)
+    });
+    let server = with_token("").upstream(&backend.url()).start();
+    let address = server.health_address();
+    let pending = server.get("/").start();
+    eventually("it is under way", || (backend.received().len() == 1).then_some(()));
+    assert_eq!(Request::new(address, "GET", "/readyz").send().status, 200);
+    server.terminate();
+    server.logged("ending: requests under way");
+    let ending = Request::new(address, "GET", "/readyz").send();
+    assert_eq!((ending.status, ending.text()), (503, "{\"ready\":false,\"reasons\":[\"the server is ending\"]}"));
+    assert_eq!(Request::new(address, "GET", "/healthz").send().status, 200);
+    let status = said(&server, &["status"]);
+    assert!(status.contains("ready       NO\n            the server is ending\n"), "{status}");
+    door.open();
+    assert_eq!(pending.finish().status, 200);
+    assert!(server.wait().status.success());
 }
 
 #[test]
