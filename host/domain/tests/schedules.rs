@@ -214,6 +214,23 @@ fn rule_35_a_ban_and_its_lifting_at_once_leave_either_and_nothing_half() {
     });
 }
 
+#[test]
+fn rule_35_a_ban_that_is_made_longer_while_it_is_lifted_stands_as_a_whole_or_not_at_all() {
+    explore(|| {
+        let store = Arc::new(MemoryStore::new(Capacity { states: 8, waits: 8, bans: 8 }));
+        ban(&store, 7, 100);
+        let banning = {
+            let store = Arc::clone(&store);
+            thread::spawn(move || ban(&store, 7, 200))
+        };
+        let lifted = store.unban_within(&[network(7)], Timestamp::from_millis(1));
+        banning.join().unwrap();
+        assert_eq!(lifted.len(), 1);
+        assert!([None, Some(200)].contains(&banned_until(&store, 7)));
+        assert_eq!(store.sizes().bans, usize::from(banned_until(&store, 7).is_some()));
+    });
+}
+
 /// Every failure waits two seconds.
 struct Waits([StateFormat; 1], Interest);
 
