@@ -139,6 +139,31 @@ fn rule_34_who_comes_to_be_never_banned_is_let_in_at_once() {
 }
 
 #[test]
+fn rule_34_what_was_lifted_stays_so_over_a_restart_and_what_was_kept_is_lifted_at_it() {
+    let state = "[state]\nstore = \"sqlite:state.sqlite\"\n";
+    let bans = format!("{NO_WAIT}[policy.ban]\nsettings = {{ max_failed_login = 1 }}\n{state}");
+    let proxies = "trusted_proxies = [\"127.0.0.0/8\"]\n";
+    let never = |config: &str, network: &str| config.replace(proxies, &format!("{proxies}never_ban = [{network:?}]\n"));
+    let server = Portcullis::with_config(&bans).client("alice:wonderland").start();
+    let config = std::fs::read_to_string(server.folder().join("portcullis.toml")).unwrap();
+    for source in ["203.0.113.7", "198.51.100.1"] {
+        assert_eq!([fail(&server, source), fail(&server, source)], [401, 423]);
+    }
+    server.replace("portcullis.toml", never(&config, "203.0.113.0/24"));
+    server.swapped(1);
+    let again = server.again();
+    assert!(server.stop().status.success());
+    // What is never banned changes while the server is down.
+    let server = again.file("portcullis.toml", &config).start();
+    assert_eq!([log_in(&server, "203.0.113.7"), log_in(&server, "198.51.100.1")], [200, 423]);
+    let again = server.again();
+    assert!(server.stop().status.success());
+    let server = again.file("portcullis.toml", never(&config, "198.51.100.0/24")).start();
+    server.logged("the ban of 198.51.100.1/32 is lifted: it is never banned now");
+    assert_eq!(log_in(&server, "198.51.100.1"), 200);
+}
+
+#[test]
 fn rule_38_a_change_that_would_newly_ban_too_many_is_refused_with_who_and_why_unless_forced() {
     let with = |limit: u32, max: u32| {
         format!("{NO_WAIT}[policy.ban]\nsettings = {{ max_failed_login = {limit} }}\n[guard]\nmax_new_bans = {max}\n")
