@@ -42,16 +42,32 @@ fn main() {
         let server = again.on_port(port).start();
         assert_eq!(server.get("/").from("203.0.113.2").send().status, 401);
         took.push(began.elapsed());
+        let (cpu, queued) = scheduled(server.id());
         look(&server, many);
         again = server.again();
         let stopped = server.stop();
         let taken = stopped.log.iter().find(|line| line.contains("taken over in")).unwrap();
-        println!("{:>6} ms; {}", took.last().unwrap().as_millis(), taken.split_once("state: ").unwrap().1);
+        let (took, taken) = (took.last().unwrap().as_millis(), taken.rsplit_once(' ').unwrap().0);
+        let taken = taken.rsplit_once(' ').unwrap().1;
+        println!("{took:>6} ms, the state in {taken} ms of them; CPU {cpu:.0} ms, queued for one {queued:.0} ms");
     }
     took.sort_unstable();
     let ms = |took: &Duration| took.as_secs_f64() * 1000.0;
     let (least, median, most) = (ms(&took[0]), ms(&took[took.len() / 2]), ms(&took[took.len() - 1]));
     println!("from start to first answer: median {median:.0} ms ({least:.0} to {most:.0}), {rounds} rounds");
+}
+
+/// Milliseconds that the threads that are there now, and the process's first
+/// one, have been on a CPU, and were kept from one by others.
+fn scheduled(process: u32) -> (f64, f64) {
+    let mut sums = (0.0, 0.0);
+    for task in fs::read_dir(format!("/proc/{process}/task")).unwrap() {
+        let stat = fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+        let mut nanos = stat.split_whitespace().map(|word| word.parse::<f64>().unwrap() / 1e6);
+        sums.0 += nanos.next().unwrap();
+        sums.1 += nanos.next().unwrap();
+    }
+    sums
 }
 
 /// Bans of 10.0.0.0/8 and counters of 11.0.0.0/8, the latter as the one that is there.

@@ -216,11 +216,14 @@ fn killed_at_any_moment_under_load_it_has_kept_every_ban_that_was_seen_and_all_b
     let rounds = std::env::var("PORTCULLIS_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(20);
     let mut kills = Kills::default();
     let mut server = kept().start();
-    for round in 0..rounds {
-        server = kills.round(round, server);
+    let mut killed = 0;
+    // A round on a disk that was too slow proves nothing and is made up for.
+    while killed < rounds + kills.slow && killed < 4 * rounds {
+        server = kills.round(killed, server);
+        killed += 1;
     }
-    println!("killed {rounds} times, {} of them on a slow disk; {} bans are kept", kills.slow, kills.bans.len());
-    assert!(kills.slow <= rounds / 2, "the disk was too slow {} times of {rounds} to prove anything", kills.slow);
+    println!("killed {killed} times, {} of them on a slow disk; {} bans are kept", kills.slow, kills.bans.len());
+    assert!(killed - kills.slow >= rounds / 2, "the disk was too slow {} times of {killed}", kills.slow);
     assert!(server.stop().status.success());
 }
 

@@ -134,15 +134,26 @@ impl Bans {
                 }
             };
             let ban = Ban { network: ban.network.trunc(), cause, ..ban };
-            at_once = at_once && places.len() < self.capacity && !self.by_network.contains_key(&ban.network);
-            if at_once {
-                let Ban { network, since, until, cause } = ban;
-                places.push((until, network));
-                self.by_network.insert(network, InForce { since, until, cause });
-                self.widths.add(network);
-            } else {
+            at_once = at_once && places.len() < self.capacity;
+            if !at_once {
                 ledger.by_end.extend(places.drain(..));
                 self.put(&mut ledger, ban, now);
+                continue;
+            }
+            let (network, place) = (ban.network, (ban.until, ban.network));
+            let in_force = InForce { since: ban.since, until: ban.until, cause: Arc::clone(&ban.cause) };
+            match self.by_network.insert(network, in_force) {
+                None => {
+                    places.push(place);
+                    self.widths.add(network);
+                }
+                Some(first) => {
+                    // Nobody keeps one network twice; whoever did is taken at his later word.
+                    self.by_network.insert(network, first);
+                    at_once = false;
+                    ledger.by_end.extend(places.drain(..));
+                    self.put(&mut ledger, ban, now);
+                }
             }
         }
         if ledger.by_end.is_empty() {

@@ -50,20 +50,26 @@ pub(super) fn latest(file: &StateFile) -> std::result::Result<Timestamp, StateEr
 /// Fills the store.
 pub(super) fn load(file: &StateFile, store: &MemoryStore, now: Timestamp) -> std::result::Result<Loaded, StateError> {
     let path = &file.path;
-    let (orders, others) = std::thread::scope(|scope| {
+    let (bans, others) = std::thread::scope(|scope| {
         let reading = std::thread::Builder::new().name("state-load".to_owned());
-        let orders = || Ok((bans(path, store, now)?, waits(path, store, now)?));
-        let apart = reading.spawn_scoped(scope, orders);
-        let others = kept(path, store, now);
-        let orders = match apart {
+        let apart = reading.spawn_scoped(scope, || bans(path, store, now));
+        let others = || -> Result<(usize, usize, usize)> {
+            let connection = StateFile::reader(path)?;
+            let (kept, waits) = (kept(&connection, store, now)?, waits(&connection, store, now)?);
+            // Here, since bans take longer than all else.
+            Ok((kept, waits, indexed(&connection, "bans", "bans_by_end")?))
+        };
+        let others = others();
+        let bans = match apart {
             Ok(thread) => thread.join().unwrap_or(Err(LoadError::Row("bans"))),
             // The system gives no thread: one after the other, then.
-            Err(_) => orders(),
+            Err(_) => bans(path, store, now),
         };
-        (orders, others)
+        (bans, others)
     });
     let read = || -> Result<Loaded> {
-        let ((bans, waits), kept) = (orders?, others?);
+        let ((bans, rows), (kept, waits, indexed)) = (bans?, others?);
+        agree("bans", rows, indexed)?;
         let written = file.connection.query_row("SELECT written FROM file", [], |row| row.get(0))?;
         Ok(Loaded { bans, waits, kept, totals: totals(&file.connection)?, written })
     };
@@ -74,7 +80,8 @@ pub(super) fn load(file: &StateFile, store: &MemoryStore, now: Timestamp) -> std
     })
 }
 
-fn bans(path: &Path, store: &MemoryStore, now: Timestamp) -> Result<usize> {
+/// How many are in force, and how many rows there were.
+fn bans(path: &Path, store: &MemoryStore, now: Timestamp) -> Result<(usize, usize)> {
     let connection = StateFile::reader(path)?;
     let mut statement = connection.prepare("SELECT network, until, since, policy, code, reason FROM bans")?;
     let mut causes = Causes::default();
@@ -91,12 +98,10 @@ fn bans(path: &Path, store: &MemoryStore, now: Timestamp) -> Result<usize> {
         Ok(Some(Ban { network, since, until, cause: cause.ok_or(LoadError::Row("bans"))? }))
     });
     let seen = rows.all(|rows| store.restore_bans(rows, now))?;
-    agree(&connection, "bans", "bans_by_end", seen)?;
-    Ok(live)
+    Ok((live, seen))
 }
 
-fn waits(path: &Path, store: &MemoryStore, now: Timestamp) -> Result<usize> {
-    let connection = StateFile::reader(path)?;
+fn waits(connection: &Connection, store: &MemoryStore, now: Timestamp) -> Result<usize> {
     let mut statement = connection.prepare("SELECT subject, until, since, policy, code, reason FROM waits")?;
     let mut causes = Causes::default();
     let mut live = 0;
@@ -112,12 +117,11 @@ fn waits(path: &Path, store: &MemoryStore, now: Timestamp) -> Result<usize> {
         Ok(Some(Wait { subject, since, until, cause: cause.ok_or(LoadError::Row("waits"))? }))
     });
     let seen = rows.all(|rows| store.restore_waits(rows, now))?;
-    agree(&connection, "waits", "waits_by_end", seen)?;
+    agree("waits", seen, indexed(connection, "waits", "waits_by_end")?)?;
     Ok(live)
 }
 
-fn kept(path: &Path, store: &MemoryStore, now: Timestamp) -> Result<usize> {
-    let connection = StateFile::reader(path)?;
+fn kept(connection: &Connection, store: &MemoryStore, now: Timestamp) -> Result<usize> {
     let mut formats = connection.prepare("SELECT id, policy, format FROM formats")?;
     let formats = formats.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let formats: Vec<(i64, String, String)> = formats.collect::<rusqlite::Result<_>>()?;
@@ -138,7 +142,7 @@ fn kept(path: &Path, store: &MemoryStore, now: Timestamp) -> Result<usize> {
         let rows = rows.of_about(usize::try_from(count).unwrap_or_default());
         rows.all(|rows| store.restore_kept(&policy, &StateFormat::new(&format), rows, now))?;
     }
-    agree(&connection, "kept", "kept_by_end WHERE until < 9007199254740991", ending)?;
+    agree("kept", ending, indexed(connection, "kept", "kept_by_end WHERE until < 9007199254740991")?)?;
     Ok(live)
 }
 
@@ -155,10 +159,13 @@ fn totals(connection: &Connection) -> Result<Totals> {
 
 /// An index is read as well: one that is damaged would be found out only when
 /// something is written, long after the start.
-fn agree(connection: &Connection, table: &'static str, index: &str, rows: usize) -> Result<()> {
-    let counted = format!("SELECT count(*) FROM {table} INDEXED BY {index}");
-    let indexed: i64 = connection.query_row(&counted, [], |row| row.get(0))?;
-    let indexed = usize::try_from(indexed).unwrap_or_default();
+fn indexed(connection: &Connection, table: &'static str, index: &str) -> Result<usize> {
+    let count = format!("SELECT count(*) FROM {table} INDEXED BY {index}");
+    let count: i64 = connection.query_row(&count, [], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
+fn agree(table: &'static str, rows: usize, indexed: usize) -> Result<()> {
     if indexed == rows { Ok(()) } else { Err(LoadError::Index(table, rows, indexed)) }
 }
 
