@@ -14,7 +14,7 @@ use portcullis_domain::{By, Cause, Enforced, Subject, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::metrics::Fate;
+use crate::counters::Fate;
 
 pub use shadow::{Shadow, ShadowReset, ShadowSubject, Shadows, Trusted};
 

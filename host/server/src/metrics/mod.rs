@@ -6,10 +6,8 @@
 //! must not know who asks.
 
 mod families;
-mod orders;
 mod process;
 mod scrape;
-mod upstream;
 
 use std::fmt::Write as _;
 
@@ -17,9 +15,7 @@ use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
 pub use families::FAMILIES;
-pub use orders::{CODES_MAX, Counted, Fate, OTHER, Orders, POLICIES_MAX};
 pub use scrape::{Family, Metric};
-pub use upstream::{Began, UPSTREAM_TIMES_SAMPLED, UpstreamTimes};
 
 use crate::running::Running;
 use scrape::{Scrape, Seen};

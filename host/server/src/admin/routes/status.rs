@@ -16,7 +16,7 @@ use crate::admin::api::{
 use crate::admin::extract::NoQuery;
 use crate::admin::problem::Problem;
 use crate::config::{Mode, StoreKind};
-use crate::metrics::Fate;
+use crate::counters::Fate;
 use crate::running::{InForce, Running};
 use crate::setup::LoadedPolicy;
 

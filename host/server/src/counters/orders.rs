@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use portcullis_domain::{Enforced, Kind, Order};
 
-use crate::counters::Counter;
+use super::Counter;
 
 /// Codes of one policy that are told apart; the rest is counted as [`OTHER`].
 pub const CODES_MAX: usize = 16;

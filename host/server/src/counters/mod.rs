@@ -3,6 +3,9 @@
 //! Counting must cost next to nothing on the way of a request: each thread adds
 //! to a cell of its own, and only a reader sums them up.
 
+mod orders;
+mod upstream;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,9 +13,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
 
-use crate::metrics::{Orders, UpstreamTimes};
 use crate::noted::Noted;
 use crate::recent::Recent;
+
+pub use orders::{CODES_MAX, Counted, Fate, OTHER, Orders, POLICIES_MAX};
+pub use upstream::{Began, UPSTREAM_TIMES_SAMPLED, UpstreamTimes};
 
 /// Cells of one counter; threads beyond that many share.
 const CELLS: usize = 8;
