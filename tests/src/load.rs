@@ -28,7 +28,7 @@ impl Load {
     #[must_use]
     pub fn start(url: &str, connections: u32) -> Self {
         let child = Command::new("wrk")
-            .args(["--threads", "1", "--duration", "600s", "--timeout", "60s", "--connections"])
+            .args(["--threads", "1", "--duration", "7200s", "--timeout", "60s", "--connections"])
             .arg(connections.to_string())
             .arg(url)
             .stdin(Stdio::null())

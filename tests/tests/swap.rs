@@ -118,12 +118,12 @@ fn swaps_without_end_under_load_lose_no_count_fail_no_request_and_take_no_memory
             descriptors_at_first = descriptors();
         }
         if swap % (swaps / 50).max(1) == 0 {
-            curve.push((swap, server.resident()));
+            let resident = server.resident();
+            println!("after {swap:5} swaps {:7.1} MiB", resident as f64 / f64::from(1 << 20));
+            curve.push((swap, resident));
         }
     }
     let loaded = load.stop();
-    println!("swaps, resident MiB:");
-    curve.iter().for_each(|(swap, resident)| println!("{swap:6} {:7.1}", *resident as f64 / f64::from(1 << 20)));
     println!("{} requests of the load, complaints: {:?}", loaded.requests, loaded.complaints);
     assert!(loaded.requests > 0 && loaded.complaints.is_empty(), "{loaded:?}");
     assert!(
