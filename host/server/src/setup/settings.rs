@@ -38,10 +38,11 @@ pub(super) fn mistakes(
                 Some(near) => Cause::Plugin { why: Cause::UnknownKey { nearest: Some(near.to_owned()) }.to_string() },
             },
             SettingProblem::Missing { .. } | SettingProblem::Refused { .. } => {
-                // The place names the setting already.
                 let why = problem.to_string();
-                let named = format!("{}: ", problem.name());
-                Cause::Plugin { why: why.strip_prefix(&named).map(str::to_owned).unwrap_or(why) }
+                // Where the place names the setting already, once is enough.
+                let again = format!("{name}: ");
+                let once = why.strip_prefix(&again).filter(|_| written.is_some());
+                Cause::Plugin { why: once.map(str::to_owned).unwrap_or(why) }
             }
             SettingProblem::Type { .. } | SettingProblem::NotFinite { .. } => ours(&problem),
         };

@@ -210,9 +210,9 @@ mod tests {
   would no longer ban: 0
   same bans: 1
 
- Would newly ban  FIRST                ORDERS  LOGINS AFTER  REASON
- 203.0.113.7/32   2026-11-25 14:16:34  1       2             2 \u{fffd}failures
- 203.0.113.8/32   2026-11-25 14:16:34  1       0             2 \u{fffd}failures
+Would newly ban  FIRST                ORDERS  LOGINS AFTER  REASON
+203.0.113.7/32   2026-11-25 14:16:34  1       2             2 \u{fffd}failures
+203.0.113.8/32   2026-11-25 14:16:34  1       0             2 \u{fffd}failures
   and 1 more
 ";
         assert_eq!(text, expected);
