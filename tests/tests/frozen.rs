@@ -60,7 +60,7 @@ fn world(version: &str, kind: Kind) -> World {
 }
 
 fn ordered(reaction: Reaction) -> Option<(Duration, String)> {
-    let Reaction::Judged(Judged { mut orders, denied: false, judged_by: 1 }) = reaction else {
+    let Reaction::Judged(Judged { mut orders, denied: false, judged_by: 1, .. }) = reaction else {
         panic!("{reaction:?}");
     };
     let order = orders.pop()?;
