@@ -119,7 +119,8 @@ impl Scaffold {
         fs::write(self.folder.join("portcullis.toml"), config).unwrap();
         let commands = self.block("Serve", "sh");
         let (check, serve) = commands.trim_end().split_once('\n').unwrap();
-        let with = if self.kind == "scanner" { "--upstream http://127.0.0.1:3000" } else { "--client alice:wonderland" };
+        let with =
+            if self.kind == "scanner" { "--upstream http://127.0.0.1:3000" } else { "--client alice:wonderland" };
         assert_eq!(serve, format!("portcullis serve --config portcullis.toml {with}"));
         self.shell(&format!("{check}\n"));
         let config = format!("{config}[plugins]\ncache = {:?}\n", cache().join("portcullis"));
