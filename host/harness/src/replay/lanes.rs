@@ -17,6 +17,9 @@ use super::play::{Done, Occurrence, Player};
 
 /// Most threads that judge: what lies between batches isn't cut, so more wouldn't pay.
 const LANES_MAX: usize = 8;
+/// What the thread of the first lane does beside judging, for so many events, is
+/// worth judging one.
+const OWN_SHARE: usize = 4;
 /// Fewer events aren't worth waking anyone.
 const EVENTS_MIN: usize = 256;
 /// Bits of an IPv4 address that events are told apart by: the widest ban (rule 4).
@@ -27,6 +30,7 @@ const V6_PREFIX: u32 = 32;
 /// Events of one batch, each with the lane that judges it.
 struct Batch {
     events: Vec<Occurrence>,
+    /// Empty where all are in the first.
     lanes: Vec<u8>,
 }
 
@@ -39,6 +43,21 @@ struct Worker {
     work: Option<SyncSender<Arc<Batch>>>,
     done: Receiver<Vec<Done>>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Events that are cut into groups and not yet judged.
+pub(super) struct Prepared(Batch);
+
+/// Events that are being judged.
+pub(super) struct Flying {
+    batch: Arc<Batch>,
+    own: Vec<Done>,
+}
+
+/// Events that have been judged.
+pub(super) struct Landed {
+    batch: Arc<Batch>,
+    done: Vec<std::vec::IntoIter<Done>>,
 }
 
 impl Lanes {
@@ -55,41 +74,55 @@ impl Lanes {
         Self { workers: workers.collect() }
     }
 
-    /// Has all events judged; what came of each, in their order. `alone` keeps
-    /// them in one lane.
-    pub(super) fn play(&self, player: &Player, events: Vec<Occurrence>, alone: bool) -> Vec<(Occurrence, Done)> {
-        if self.workers.is_empty() || events.len() < EVENTS_MIN || alone {
-            return in_turn(player, events);
+    /// Cuts events into groups; `alone` keeps them in one lane. Others may be
+    /// judged meanwhile.
+    pub(super) fn prepare(&self, events: Vec<Occurrence>, alone: bool) -> Prepared {
+        let cut = !self.workers.is_empty() && events.len() >= EVENTS_MIN && !alone;
+        let lanes = cut.then(|| assign(&events, self.workers.len() + 1)).flatten();
+        Prepared(Batch { events, lanes: lanes.unwrap_or_default() })
+    }
+
+    /// Has events judged, while nothing else is being judged: the caller's part
+    /// is done when this returns.
+    pub(super) fn begin(&self, player: &Player, Prepared(batch): Prepared) -> Flying {
+        let batch = Arc::new(batch);
+        if batch.is_cut() {
+            self.workers.iter().for_each(|worker| worker.begin(&batch));
         }
-        let Some(lanes) = assign(&events, self.workers.len() + 1) else { return in_turn(player, events) };
-        let batch = Arc::new(Batch { events, lanes });
-        for worker in &self.workers {
-            worker.begin(&batch);
+        let own = batch.of(0).map(|event| player.play(event)).collect();
+        Flying { batch, own }
+    }
+
+    /// Waits until all are judged.
+    pub(super) fn land(&self, Flying { batch, own }: Flying) -> Landed {
+        let mut done = vec![own.into_iter()];
+        if batch.is_cut() {
+            done.extend(self.workers.iter().map(Worker::finish));
         }
-        let own = batch.of(0).map(|event| player.play(event)).collect::<Vec<_>>().into_iter();
-        let mut all: Vec<_> = std::iter::once(own).chain(self.workers.iter().map(Worker::finish)).collect();
-        let Batch { events, lanes } = Arc::try_unwrap(batch).unwrap_or_else(|shared| shared.copy());
-        let pairs = events.into_iter().zip(lanes);
-        pairs.filter_map(|(event, lane)| Some((event, all.get_mut(usize::from(lane))?.next()?))).collect()
+        Landed { batch, done }
     }
 }
 
-fn in_turn(player: &Player, events: Vec<Occurrence>) -> Vec<(Occurrence, Done)> {
-    let play = |event: Occurrence| {
-        let done = player.play(&event);
-        (event, done)
-    };
-    events.into_iter().map(play).collect()
+impl Landed {
+    /// What came of each event, in their order.
+    pub(super) fn each(mut self, mut note: impl FnMut(&Occurrence, Done)) {
+        for (index, event) in self.batch.events.iter().enumerate() {
+            let lane = self.batch.lanes.get(index).copied().unwrap_or_default();
+            if let Some(done) = self.done.get_mut(usize::from(lane)).and_then(Iterator::next) {
+                note(event, done);
+            }
+        }
+    }
 }
 
 impl Batch {
-    fn of(&self, lane: u8) -> impl Iterator<Item = &Occurrence> {
-        self.events.iter().zip(&self.lanes).filter(move |(_, of)| **of == lane).map(|(event, _)| event)
+    fn is_cut(&self) -> bool {
+        !self.lanes.is_empty()
     }
 
-    /// Only where a worker that has answered hasn't let go yet.
-    fn copy(&self) -> Self {
-        Self { events: self.events.clone(), lanes: self.lanes.clone() }
+    fn of(&self, lane: u8) -> impl Iterator<Item = &Occurrence> {
+        let lanes = self.lanes.iter().copied().chain(std::iter::repeat(0));
+        self.events.iter().zip(lanes).filter(move |(_, of)| *of == lane).map(|(event, _)| event)
     }
 }
 
@@ -99,9 +132,7 @@ impl Worker {
         let (answer, done) = sync_channel(1);
         let judge = move || {
             for batch in batches {
-                let played = batch.of(lane).map(|event| player.play(event)).collect();
-                drop(batch);
-                if answer.send(played).is_err() {
+                if answer.send(batch.of(lane).map(|event| player.play(event)).collect()).is_err() {
                     return;
                 }
             }
@@ -148,6 +179,8 @@ fn assign(events: &[Occurrence], lanes: usize) -> Option<Vec<u8>> {
     roots.iter().for_each(|&root| sizes[root] += 1);
     // Each group goes to whoever has least to do yet, in the order of their first events.
     let mut load = vec![0_u32; lanes];
+    // The first lane's thread does all the rest as well.
+    load[0] = u32::try_from(events.len() / OWN_SHARE).unwrap_or(u32::MAX);
     let mut lane_of: Vec<Option<u8>> = vec![None; events.len()];
     let mut assigned = Vec::with_capacity(events.len());
     for root in roots {
@@ -163,7 +196,7 @@ fn assign(events: &[Occurrence], lanes: usize) -> Option<Vec<u8>> {
         };
         assigned.push(lane);
     }
-    (load.iter().filter(|load| **load > 0).count() > 1).then_some(assigned)
+    assigned.iter().any(|lane| *lane != assigned[0]).then_some(assigned)
 }
 
 /// What two events can have in common.
@@ -237,7 +270,7 @@ mod tests {
         ];
         let lanes = assign(&events, 2).unwrap();
         // 203.0/16, abc, 192.0/16; and 198.51/16, xyz, 2001:db8/32.
-        assert_eq!(lanes, [0, 1, 0, 0, 1, 1, 0]);
+        assert_eq!(lanes, [1, 0, 1, 1, 0, 0, 1]);
     }
 
     #[test]
@@ -251,9 +284,10 @@ mod tests {
         let names: Vec<Cow<'_, str>> = (0..1000_u32).map(|n| format!("10.{}.0.1", n % 250).into()).collect();
         let events: Vec<_> = names.iter().map(|from| event(from, "")).collect();
         let lanes = assign(&events, 4).unwrap();
-        for lane in 0..4_u8 {
-            let share = lanes.iter().filter(|of| **of == lane).count();
-            assert!((200..=300).contains(&share), "lane {lane} has {share}");
+        let share = |lane: u8| lanes.iter().filter(|of| **of == lane).count();
+        assert!((50..=80).contains(&share(0)), "the first has more to do: {}", share(0));
+        for lane in 1..4 {
+            assert!((300..=325).contains(&share(lane)), "lane {lane} has {}", share(lane));
         }
     }
 }

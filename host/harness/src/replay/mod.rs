@@ -27,8 +27,8 @@ use crate::plan::Plan;
 use crate::world::{OpenError, World};
 use ahead::{BATCHES_AHEAD, Batch};
 use clock::{JUMP_LINES, LATE_MS_MAX, LogClock, is_back_from};
-use lanes::Lanes;
-use play::{Done, Occurrence, Player};
+use lanes::{Flying, Landed, Lanes};
+use play::{Occurrence, Player};
 use tally::{Banned, Tally, count};
 
 pub use report::{
@@ -38,6 +38,8 @@ pub use report::{
 
 /// Events after which memory of what has expired is given back.
 const EVENTS_PER_SWEEP: usize = 1 << 16;
+/// So many events are judged at once, if there are as many.
+const DUE_MIN: usize = 8192;
 /// How full a map may be before it matters which entry was touched last.
 const FULL: f64 = 0.9;
 
@@ -75,6 +77,8 @@ pub struct Replay {
     against: Option<Tally>,
     /// Events whose time is believed, to be judged.
     due: Vec<Occurrence>,
+    /// Events that are being judged.
+    flying: Option<Flying>,
     since_sweep: usize,
     parser: Option<Parser>,
     clock: LogClock,
@@ -111,6 +115,7 @@ impl Replay {
             base,
             against,
             due: Vec::new(),
+            flying: None,
             since_sweep: 0,
             parser: format.map(Parser::new),
             clock: LogClock::default(),
@@ -200,13 +205,15 @@ impl Replay {
         for entry in batch.entries {
             self.take(entry);
         }
-        self.judge_due();
+        if self.due.len() >= DUE_MIN {
+            self.judge_due();
+        }
     }
 
     /// Puts one event through the gate.
     pub fn entry(&mut self, entry: &Entry<'_>) {
         self.take(entry.clone().into_owned());
-        self.judge_due();
+        self.settle();
     }
 
     fn take(&mut self, entry: Entry<'static>) {
@@ -261,20 +268,40 @@ impl Replay {
         self.due.push(Occurrence { entry, client, at });
     }
 
+    /// Has what is due judged, and notes what came of what was judged before.
     fn judge_due(&mut self) {
         let events = std::mem::take(&mut self.due);
         self.since_sweep += events.len();
-        let alone = self.goes_by_order();
-        for (occurrence, Done { base, against }) in self.lanes.play(&self.player, events, alone) {
-            self.base.note(&occurrence, base);
-            if let Some((tally, came)) = self.against.as_mut().zip(against) {
-                tally.note(&occurrence, came);
-            }
-        }
+        let prepared = self.lanes.prepare(events, self.goes_by_order());
+        let landed = self.flying.take().map(|flying| self.lanes.land(flying));
+        // Nothing is being judged at this moment.
         if self.since_sweep >= EVENTS_PER_SWEEP {
             self.since_sweep = 0;
             self.player.worlds().for_each(World::sweep);
         }
+        self.flying = Some(self.lanes.begin(&self.player, prepared));
+        if let Some(landed) = landed {
+            self.note(landed);
+        }
+    }
+
+    /// Until all that is due has been judged and noted.
+    fn settle(&mut self) {
+        self.judge_due();
+        if let Some(flying) = self.flying.take() {
+            let landed = self.lanes.land(flying);
+            self.note(landed);
+        }
+    }
+
+    fn note(&mut self, landed: Landed) {
+        let (base, against) = (&mut self.base, &mut self.against);
+        landed.each(|occurrence, done| {
+            base.note(occurrence, done.base);
+            if let Some((tally, came)) = against.as_mut().zip(done.against) {
+                tally.note(occurrence, came);
+            }
+        });
     }
 
     /// Whether what becomes of an event can depend on others that have nothing
@@ -291,7 +318,7 @@ impl Replay {
     pub fn finish(mut self) -> Report {
         // Nothing comes after them that speaks against them.
         std::mem::take(&mut self.held).into_iter().for_each(|held| self.believe(held));
-        self.judge_due();
+        self.settle();
         let (outcome, banned) = self.base.finish();
         let against = self.against.map(|against| {
             let (outcome, others) = against.finish();
