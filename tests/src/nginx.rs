@@ -13,7 +13,7 @@ use crate::wait::{eventually, free_port};
 const PORTS_TRIED_MAX: u32 = 5;
 
 /// A running nginx by `peers/nginx-backend.conf`: 200 everywhere, 404 under
-/// `/nf/`, 401 at `/login`.
+/// `/nf/`, 401 at `/login`, and what benchmarks ask for.
 pub struct Nginx {
     child: Child,
     port: u16,
@@ -35,7 +35,10 @@ impl Nginx {
         let port = free_port();
         let config = fs::read_to_string(peer("nginx-backend.conf")).unwrap();
         let file = folder.path().join("nginx.conf");
-        fs::write(&file, config.replace("127.0.0.1:9000", &format!("127.0.0.1:{port}"))).unwrap();
+        let root = format!("root {}", folder.path().display());
+        fs::write(&file, config.replace("127.0.0.1:9000", &format!("127.0.0.1:{port}")).replace("root .", &root))
+            .unwrap();
+        fs::write(folder.path().join("megabyte"), vec![b'x'; 1_000_000]).unwrap();
         let mut child = Command::new("nginx")
             .arg("-p")
             .arg(folder.path())

@@ -23,10 +23,12 @@ const SOURCES: [&str; 10] = [
     "wit",
 ];
 /// Programs by the Debian package that brings them.
-const PACKAGES: [(&str, &str); 7] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("curl", "curl"),
     ("dpkg-shlibdeps", "dpkg-dev"),
     ("fail2ban-regex", "fail2ban"),
+    ("h2load", "nghttp2-client"),
+    ("haproxy", "haproxy"),
     ("nginx", "nginx"),
     ("strip", "binutils"),
     ("taskset", "util-linux"),

@@ -1,0 +1,8 @@
+-- Logins by a form, each by a source and a client auth id of its own, all of them failing.
+local n = 0
+request = function()
+  n = n + 1
+  local ip = string.format("127.%d.%d.%d", 1 + math.floor(n / 65536) % 250, math.floor(n / 256) % 256, n % 256)
+  local headers = {["X-Forwarded-For"] = ip, ["Content-Type"] = "application/x-www-form-urlencoded"}
+  return wrk.format("POST", "/login", headers, "username=id" .. n .. "&password=guess")
+end
