@@ -24,7 +24,7 @@ function address(source) {
 }
 
 // A misspelt option would be a test of something else.
-function known(about, names) {
+function onlyKnown(about, names) {
     const unknown = Object.keys(about).filter((name) => !names.includes(name));
     if (unknown.length > 0) {
         throw new TypeError(`no such options: ${unknown.join(", ")}; there are ${names.join(", ")}`);
@@ -35,7 +35,7 @@ const list = (attributes) => Object.entries(attributes).map(([name, value]) => (
 
 // A failed attempt, unless said otherwise.
 export function attempt(source, about = {}) {
-    known(about, ["client", "succeeded", "atMs", "known", "fingerprint", "attributes"]);
+    onlyKnown(about, ["client", "succeeded", "atMs", "known", "fingerprint", "attributes"]);
     const { client = null, succeeded = false, atMs = 0, known = null, fingerprint = null, attributes = {} } = about;
     return {
         at: atMs,
@@ -50,7 +50,7 @@ export function attempt(source, about = {}) {
 
 // An answered request; with a client, its own credentials were verified.
 export function request(source, path = "/", status = 200, about = {}) {
-    known(about, ["client", "method", "atMs", "attributes"]);
+    onlyKnown(about, ["client", "method", "atMs", "attributes"]);
     const { client = null, method = "GET", atMs = 0, attributes = {} } = about;
     return { at: atMs, source: address(source), clientAuthId: client, method, path, status, attributes: list(attributes) };
 }
