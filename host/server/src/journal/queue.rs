@@ -98,19 +98,22 @@ impl Queue {
         true
     }
 
-    /// Waits until there is something to do, and takes it. `spare` is a buffer
-    /// to go on with.
+    /// Waits until there is something to do.
+    pub(super) fn wait(&self) {
+        let idle = |waiting: &mut Waiting| {
+            !waiting.closed && waiting.asked == waiting.answered && waiting.frames.len() < WAKING_BYTES
+        };
+        // When nothing happens that long, what there is is enough.
+        let _timed_out = self.work.wait_while_for(&mut self.waiting.lock(), idle, FLUSH_INTERVAL);
+    }
+
+    /// Takes what there is to do. `spare` is a buffer to go on with.
     pub(super) fn take(&self, mut spare: Vec<u8>) -> Taken {
         spare.clear();
         if spare.capacity() > SPARE_BYTES_MAX {
             spare = Vec::new();
         }
         let mut waiting = self.waiting.lock();
-        let idle = |waiting: &mut Waiting| {
-            !waiting.closed && waiting.asked == waiting.answered && waiting.frames.len() < WAKING_BYTES
-        };
-        // When nothing happens that long, what there is is enough.
-        let _timed_out = self.work.wait_while_for(&mut waiting, idle, FLUSH_INTERVAL);
         Taken {
             frames: std::mem::replace(&mut waiting.frames, spare),
             records: std::mem::take(&mut waiting.records),

@@ -44,10 +44,10 @@ impl Scribe {
     fn run(&mut self) {
         let mut spare = Vec::new();
         loop {
-            let taken = self.shared.queue.take(spare);
+            self.shared.queue.wait();
+            let taken = self.take(spare);
             self.look();
             self.write(&taken);
-            self.hand_on(&taken);
             self.shared.queue.done(&taken);
             if taken.closed {
                 self.shared.followers.end();
@@ -123,13 +123,17 @@ impl Scribe {
         }
     }
 
-    /// To memory and to those who follow.
-    fn hand_on(&self, taken: &Taken) {
+    /// From the queue to memory and to those who follow, in one step for whoever
+    /// reads: what has left the one is in the other.
+    fn take(&self, spare: Vec<u8>) -> Taken {
+        let mut recent = self.shared.recent.lock();
+        let taken = self.shared.queue.take(spare);
         for chunk in chunks(&taken.frames) {
             let (frames, records): (Arc<[u8]>, u64) = (chunk.into(), count(chunk));
             self.shared.followers.tell(&frames, records);
-            self.shared.recent.lock().push(frames, records);
+            recent.push(frames, records);
         }
+        taken
     }
 }
 
