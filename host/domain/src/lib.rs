@@ -18,6 +18,7 @@ pub mod memory;
 pub mod order;
 pub mod ruleset;
 pub mod shadow;
+pub mod sighting;
 pub mod source;
 pub mod store;
 pub mod subject;
@@ -31,7 +32,7 @@ mod maps;
 mod sync;
 
 pub use event::{Attempt, Attribute, ClientId, Event, IdTooLong, Outcome, Request};
-pub use gate::{ActError, Admission, Admitted, Finished, Gate, Passage, Recognised, Refusal};
+pub use gate::{ActError, Admission, Admitted, Finished, Gate, Observed, Passage, Recognised, Refusal};
 pub use guard::Tripped;
 pub use judge::{
     Answered, Denied, Interest, Judge, Judgement, Kept, Kind, PolicyMode, Provenance, StateFormat, SubjectBy,
@@ -40,6 +41,7 @@ pub use memory::{Capacity, KeptEntry, MemoryStore};
 pub use order::{Enforced, Judged, Order};
 pub use ruleset::{Limits, Policy, Ruleset};
 pub use shadow::{Compared, ShadowCounts, ShadowLedger, ShadowOrder, ShadowReport};
+pub use sighting::{Origin, Sighting};
 pub use source::{Source, SourceRules};
 pub use store::{Ban, By, Cause, Placed, Recorder, Sizes, Store, Table, TableSize, Wait};
 pub use subject::Subject;

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use crate::event::{Attempt, Dated};
 use crate::judge::{Answered, Denied, Judgement, Kind, PolicyMode, Provenance, StateFormat};
 use crate::order::Order;
+use crate::sighting::Origin;
 use crate::store::{Ban, Wait};
 use crate::subject::Subject;
 use crate::time::Timestamp;
@@ -18,6 +19,8 @@ use crate::time::Timestamp;
 pub struct Testimony<'a> {
     /// What was judged, and when.
     pub dated: &'a Dated<'a>,
+    /// Where the gate knows of it from.
+    pub origin: Origin<'a>,
     /// Number of the event: the same for all policies that judge it, and of no
     /// other event of this gate.
     pub event: u64,
@@ -90,7 +93,7 @@ pub trait Witness: Send + Sync {
     fn judged(&self, testimony: &Testimony<'_>);
 
     /// An attempt was finished while no policy was there to judge it.
-    fn unjudged(&self, at: Timestamp, attempt: &Attempt<'_>);
+    fn unjudged(&self, at: Timestamp, attempt: &Attempt<'_>, origin: Origin<'_>);
 
     /// Something was done by hand.
     fn acted(&self, at: Timestamp, act: &Act<'_>);

@@ -343,7 +343,7 @@ impl Witness for Notes {
         self.note(format!("{policy} {:?}: {before:?} {said} {became}", testimony.mode));
     }
 
-    fn unjudged(&self, _: Timestamp, attempt: &Attempt<'_>) {
+    fn unjudged(&self, _: Timestamp, attempt: &Attempt<'_>, _: Origin<'_>) {
         self.note(format!("unjudged {:?}", attempt.outcome));
     }
 
@@ -384,7 +384,7 @@ fn rule_37_an_order_is_in_force_and_the_subject_held_when_it_is_heard() {
             let (at, source) = (testimony.dated.at, testimony.dated.event.source());
             self.1.lock().unwrap().push(self.0.banned_until(source.address(), at).is_some());
         }
-        fn unjudged(&self, _: Timestamp, _: &Attempt<'_>) {}
+        fn unjudged(&self, _: Timestamp, _: &Attempt<'_>, _: Origin<'_>) {}
         fn acted(&self, _: Timestamp, _: &Act<'_>) {}
     }
     let world = world(vec![bans_at(1, HOUR)]);

@@ -17,9 +17,9 @@ use portcullis::config;
 use portcullis::journal::Journal;
 use portcullis_domain::event::Dated;
 use portcullis_domain::{
-    Answered, Attempt, ClientId, Event, Finished, Gate, Judgement, Keep, KeptState, Kind, Limits, MemoryStore, Outcome,
-    Passage, Policy, PolicyMode, Provenance, Ruleset, Source, SourceRules, StateBytes, StateFormat, Store, Subject,
-    SubjectBy, Testimony, Timestamp, Verdict, Witness,
+    Answered, Attempt, ClientId, Event, Finished, Gate, Judgement, Keep, KeptState, Kind, Limits, MemoryStore, Origin,
+    Outcome, Passage, Policy, PolicyMode, Provenance, Ruleset, Source, SourceRules, StateBytes, StateFormat, Store,
+    Subject, SubjectBy, Testimony, Timestamp, Verdict, Witness,
 };
 use portcullis_runtime::{OnFailure, PolicyJudge, Runtime, RuntimeConfig, Settings, Silent};
 
@@ -92,6 +92,7 @@ fn records(journal: &Journal) -> f64 {
     let (verdict, keep, answered) = (Verdict::Pass, Keep::Put(kept), Answered::Own);
     let judgement = Judgement { verdict, keep, format: 0, answered };
     let testimony = Testimony {
+        origin: Origin::Gateway,
         dated: &dated,
         event: 1,
         policy: "ban",

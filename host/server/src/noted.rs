@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use portcullis_domain::{Act, Attempt, Event, Keep, Outcome, Testimony, Timestamp, Verdict, Witness};
+use portcullis_domain::{Act, Attempt, Event, Keep, Origin, Outcome, Testimony, Timestamp, Verdict, Witness};
 
 use crate::counters::{Counter, Counters};
 
@@ -53,8 +53,8 @@ impl Witness for Noting {
         self.next.judged(testimony);
     }
 
-    fn unjudged(&self, at: Timestamp, attempt: &Attempt<'_>) {
-        self.next.unjudged(at, attempt);
+    fn unjudged(&self, at: Timestamp, attempt: &Attempt<'_>, origin: Origin<'_>) {
+        self.next.unjudged(at, attempt, origin);
     }
 
     fn acted(&self, at: Timestamp, act: &Act<'_>) {

@@ -15,10 +15,11 @@ use crate::judge::{Answered, Denied, Judgement, Kind};
 use crate::order::{Enforced, Judged, Order};
 use crate::ruleset::{Bound, Ruleset};
 use crate::shadow::{ShadowLedger, ShadowOrder, Whom};
+use crate::sighting::Origin;
 use crate::source::Source;
 use crate::store::{By, Cause, Held, Placed};
 use crate::subject::Subject;
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 use crate::verdict::{BanOrder, Keep, Reason, Verdict, WaitOrder};
 use crate::witness::Testimony;
 
@@ -40,12 +41,29 @@ impl EventNumber {
     }
 }
 
+/// What is the same for all policies that judge one event.
+struct Hearing<'a> {
+    ruleset: &'a Ruleset,
+    event: Event<'a>,
+    /// Whose time it is: the gate's, or that of a sighting.
+    clock: &'a dyn Clock,
+    origin: Origin<'a>,
+    number: EventNumber,
+}
+
 impl Gate {
+    /// An attempt as the gate itself has let it come to its end.
+    pub(super) fn judge_own(&self, source: Source, client_id: Option<&ClientId>, finished: &Finished<'_>) -> Judged {
+        self.judge_finished(source, client_id, finished, &*self.clock, Origin::Gateway)
+    }
+
     pub(super) fn judge_finished(
         &self,
         source: Source,
         client_id: Option<&ClientId>,
         finished: &Finished<'_>,
+        clock: &dyn Clock,
+        origin: Origin<'_>,
     ) -> Judged {
         let ruleset = self.ruleset();
         let attempt = Attempt {
@@ -56,11 +74,13 @@ impl Gate {
             secret_fingerprint: finished.secret_fingerprint,
             attributes: finished.attributes,
         };
-        let judged = self.judge_all(&ruleset, Event::Attempt(&attempt), |policy| policy.kind != Kind::Scanner);
+        let event = Event::Attempt(&attempt);
+        let hearing = Hearing { ruleset: &ruleset, event, clock, origin, number: EventNumber::default() };
+        let judged = self.judge_all(&hearing, |policy| policy.kind != Kind::Scanner);
         if judged.judged_by == 0
             && let Some(witness) = &self.witness
         {
-            witness.unjudged(self.clock.now(), &attempt);
+            witness.unjudged(clock.now(), &attempt, origin);
         }
         judged
     }
@@ -69,80 +89,70 @@ impl Gate {
     /// `scanner` policy. When this returns their orders are in force (rule 14).
     pub fn judge_request(&self, admitted: &Admitted, request: &Request<'_>) -> Judged {
         debug_assert_eq!(admitted.source, request.source, "decided once (rule 1)");
-        let ruleset = self.ruleset();
-        self.judge_all(&ruleset, Event::Request(request), |policy| {
+        self.judge_answered(request, &*self.clock, Origin::Gateway)
+    }
+
+    pub(super) fn judge_answered(&self, request: &Request<'_>, clock: &dyn Clock, origin: Origin<'_>) -> Judged {
+        let (ruleset, event) = (self.ruleset(), Event::Request(request));
+        let hearing = Hearing { ruleset: &ruleset, event, clock, origin, number: EventNumber::default() };
+        self.judge_all(&hearing, |policy| {
             policy.kind == Kind::Scanner && policy.judge.interest().wants_status(request.status)
         })
     }
 
-    fn judge_all(&self, ruleset: &Ruleset, event: Event<'_>, asked: impl Fn(&Bound) -> bool) -> Judged {
+    fn judge_all(&self, hearing: &Hearing<'_>, asked: impl Fn(&Bound) -> bool) -> Judged {
         let mut judged = Judged::default();
-        let number = EventNumber::default();
-        for policy in ruleset.policies.iter().filter(|policy| policy.shadow.is_none() && asked(policy)) {
-            self.judge(ruleset, policy, event, &number, &mut judged);
+        let policies = &hearing.ruleset.policies;
+        for policy in policies.iter().filter(|policy| policy.shadow.is_none() && asked(policy)) {
+            self.judge(hearing, policy, &mut judged);
         }
         // After those that enforce, so that each can be held against what was done.
-        for policy in &ruleset.policies {
+        for policy in policies {
             let Some(ledger) = &policy.shadow else { continue };
-            self.note_login(policy, ledger, event);
+            note_login(hearing, policy, ledger);
             if asked(policy) {
-                self.judge_in_shadow(ruleset, policy, ledger, event, &number, &mut judged);
+                self.judge_in_shadow(hearing, policy, ledger, &mut judged);
             }
         }
         judged
     }
 
-    fn judge(&self, ruleset: &Ruleset, policy: &Bound, event: Event<'_>, number: &EventNumber, judged: &mut Judged) {
+    fn judge(&self, hearing: &Hearing<'_>, policy: &Bound, judged: &mut Judged) {
+        let event = hearing.event;
         let subject = Subject::of(policy.subject, &event);
         judged.judged_by += 1;
-        policy.table.hold(&subject, &*self.clock, &mut |at, held| {
+        policy.table.hold(&subject, hearing.clock, &mut |at, held| {
             let dated = Dated { at, event };
             let answer = policy.judge.judge(&dated, held.as_kept());
             let order = match &answer {
-                Ok(judgement) => self.enforce(ruleset, policy, &subject, event.source(), &judgement.verdict, at),
+                Ok(judgement) => self.enforce(hearing, policy, &subject, &judgement.verdict, at),
                 Err(Denied) => {
                     judged.denied = true;
                     None
                 }
             };
-            self.testify(policy, &subject, (&dated, number), held, &answer, order.as_ref());
+            self.testify(hearing, policy, &subject, &dated, held, &answer, order.as_ref());
             judged.orders.extend(order);
             keep(held, answer);
         });
     }
 
-    /// A login that succeeds says something about whom a shadow policy would
-    /// have kept out, whether it judges logins or not.
-    fn note_login(&self, policy: &Bound, ledger: &ShadowLedger, event: Event<'_>) {
-        if matches!(event, Event::Attempt(attempt) if attempt.outcome == Outcome::Success) {
-            let subject = Subject::of(policy.subject, &event);
-            ledger.logged_in(Whom::of(policy.kind, &subject, event.source().address()), self.clock.now());
-        }
-    }
-
     /// As [`Self::judge`], but nothing is enforced and nobody is denied (rule 32).
-    fn judge_in_shadow(
-        &self,
-        ruleset: &Ruleset,
-        policy: &Bound,
-        ledger: &ShadowLedger,
-        event: Event<'_>,
-        number: &EventNumber,
-        judged: &mut Judged,
-    ) {
+    fn judge_in_shadow(&self, hearing: &Hearing<'_>, policy: &Bound, ledger: &ShadowLedger, judged: &mut Judged) {
+        let (ruleset, event) = (hearing.ruleset, hearing.event);
         let subject = Subject::of(policy.subject, &event);
         let enforced = judged.orders.iter().filter(|order| order.kind == policy.kind);
         let enforced: Vec<_> = enforced.filter_map(|order| Some((order.subject()?, &order.reason))).collect();
         let compare = |agreed, at| {
             enforced.iter().for_each(|(whom, reason)| ledger.enforced(whom, reason, agreed, at));
         };
-        let now = self.clock.now();
+        let now = hearing.clock.now();
         if ledger.would_refuse(Whom::of(policy.kind, &subject, event.source().address()), now) {
             return compare(true, now);
         }
         judged.judged_by += 1;
         let mut ordered = None;
-        policy.table.hold(&subject, &*self.clock, &mut |at, held| {
+        policy.table.hold(&subject, hearing.clock, &mut |at, held| {
             let dated = Dated { at, event };
             let answer = policy.judge.judge(&dated, held.as_kept());
             let verdict = answer.as_ref().ok().map(|judgement| &judgement.verdict);
@@ -150,7 +160,7 @@ impl Gate {
             let failed = answer.as_ref().map_or(true, |judgement| judgement.answered == Answered::StandIn);
             ledger.judged(ordered.as_ref(), failed, at);
             compare(ordered.is_some(), at);
-            self.testify(policy, &subject, (&dated, number), held, &answer, None);
+            self.testify(hearing, policy, &subject, &dated, held, &answer, None);
             keep(held, answer);
         });
         judged.in_shadow.extend(ordered);
@@ -158,11 +168,13 @@ impl Gate {
 
     /// Lets the witness hear of it: every attempt, and of requests what isn't
     /// simply passed.
+    #[expect(clippy::too_many_arguments, reason = "each is part of what is testified")]
     fn testify(
         &self,
+        hearing: &Hearing<'_>,
         policy: &Bound,
         subject: &Subject,
-        (dated, number): (&Dated<'_>, &EventNumber),
+        dated: &Dated<'_>,
         held: &dyn Held,
         answer: &Result<Judgement, Denied>,
         order: Option<&Order>,
@@ -180,7 +192,8 @@ impl Gate {
         let before = held.as_kept().read(format);
         witness.judged(&Testimony {
             dated,
-            event: number.get(|| self.testified.fetch_add(1, Ordering::Relaxed)),
+            origin: hearing.origin,
+            event: hearing.number.get(|| self.testified.fetch_add(1, Ordering::Relaxed)),
             policy: &policy.name,
             kind: policy.kind,
             mode: policy.mode(),
@@ -195,13 +208,13 @@ impl Gate {
 
     fn enforce(
         &self,
-        ruleset: &Ruleset,
+        hearing: &Hearing<'_>,
         policy: &Bound,
         subject: &Subject,
-        source: Source,
         verdict: &Verdict,
         at: Timestamp,
     ) -> Option<Order> {
+        let (ruleset, source) = (hearing.ruleset, hearing.event.source());
         let (policy, kind) = (&policy.name, policy.kind);
         let duration = clamped(verdict, ruleset)?;
         let (reason, enforced, trusted_again) = match verdict {
@@ -236,11 +249,12 @@ impl Gate {
 
     /// Rule 33. A network that is banned already can be banned for longer: what
     /// is in its way meanwhile, such as requests under way, doesn't count again.
+    /// A minute is one of the gate's own, whatever the time of what was seen.
     fn guarded(&self, policy: &Arc<str>, network: IpNet, max: Option<u32>, at: Timestamp) -> Guarded {
         if max.is_some() && self.store.bans_on(network.addr(), at).iter().any(|ban| ban.network == network) {
             return Guarded::Enforce { back: false };
         }
-        self.guard.ban(policy, max, at)
+        self.guard.ban(policy, max, self.clock.now())
     }
 
     /// None if the network has come to be never banned while this was judged.
@@ -262,6 +276,16 @@ impl Gate {
             return None;
         }
         Some(placed)
+    }
+}
+
+/// A login that succeeds says something about whom a shadow policy would have
+/// kept out, whether it judges logins or not.
+fn note_login(hearing: &Hearing<'_>, policy: &Bound, ledger: &ShadowLedger) {
+    if matches!(hearing.event, Event::Attempt(attempt) if attempt.outcome == Outcome::Success) {
+        let subject = Subject::of(policy.subject, &hearing.event);
+        let whom = Whom::of(policy.kind, &subject, hearing.event.source().address());
+        ledger.logged_in(whom, hearing.clock.now());
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod acts;
 mod judging;
+mod observing;
 mod outcome;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::verified::VerifiedPairs;
 use crate::witness::Witness;
 
 pub use acts::{ActError, BAN_BY_HAND_PREFIX_MIN};
+pub use observing::Observed;
 pub use outcome::{Admission, Admitted, Finished, Passage, Recognised, Refusal};
 
 /// All rules as one state machine over judges, store and clock.
@@ -46,6 +48,9 @@ pub struct Gate {
     witness: Option<Arc<dyn Witness>>,
     /// Events that the witness has heard of.
     testified: AtomicU64,
+    /// How far back the latest sightings were, in milliseconds: what they need
+    /// isn't swept away before them.
+    behind: AtomicU64,
 }
 
 impl Gate {
@@ -63,6 +68,7 @@ impl Gate {
             guard: Guard::default(),
             witness: None,
             testified: AtomicU64::new(0),
+            behind: AtomicU64::new(0),
         }
     }
 
@@ -117,7 +123,9 @@ impl Gate {
 
     /// Gives back memory of what has expired; to be called now and then.
     pub fn sweep(&self) {
-        self.store.sweep(self.clock.now());
+        let behind = self.behind.swap(0, Ordering::Relaxed);
+        let now = self.clock.now().as_millis();
+        self.store.sweep(Timestamp::from_millis(now.saturating_sub(behind)));
     }
 
     /// First of all: is the source banned? (rule 11)
@@ -203,7 +211,7 @@ impl Gate {
     /// the next attempt may come.
     pub fn judge_attempt(&self, admission: Admission, finished: &Finished<'_>) -> Judged {
         let Admission { source, client_id, turn, era } = admission;
-        let judged = self.judge_finished(source, client_id.as_ref(), finished);
+        let judged = self.judge_own(source, client_id.as_ref(), finished);
         if finished.outcome == Outcome::Success
             && !judged.denied
             && let (Some(id), Some(secret)) = (&client_id, finished.secret)
@@ -222,7 +230,7 @@ impl Gate {
     pub fn judge_refuted(&self, recognised: Recognised, finished: &Finished<'_>) -> Judged {
         let Recognised { source, client_id } = recognised;
         self.verified.forget(&client_id, source.network());
-        self.judge_finished(source, Some(&client_id), &Finished { outcome: Outcome::Failure, ..*finished })
+        self.judge_own(source, Some(&client_id), &Finished { outcome: Outcome::Failure, ..*finished })
     }
 
     /// The credentials have changed: nothing is verified any longer (rule 8).

@@ -53,6 +53,21 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
         Some(&mut entry.value)
     }
 
+    /// As [`Self::get`], at `now` or when `key` was last touched, whichever is
+    /// later; that instant, too.
+    pub(crate) fn get_not_before<Q>(&mut self, key: &Q, now: Timestamp) -> (Timestamp, Option<&mut V>)
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let Some(entry) = self.entries.get_mut(key) else { return (now, None) };
+        let now = now.max(entry.touched);
+        if now >= entry.expires {
+            return (now, None);
+        }
+        entry.touched = now;
+        (now, Some(&mut entry.value))
+    }
+
     /// When `key` expires, unless it has.
     pub(crate) fn expiry<Q>(&self, key: &Q, now: Timestamp) -> Option<Timestamp>
     where
@@ -69,6 +84,16 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
         self.earliest_expiry = self.earliest_expiry.min(expires);
         self.entries.insert(key, Entry { value, expires, touched: now });
         evicted
+    }
+
+    /// As [`Self::insert`], for what was kept elsewhere: it counts as never touched.
+    pub(crate) fn restore(&mut self, key: K, value: V, expires: Timestamp, now: Timestamp) {
+        let full = self.entries.len() >= self.capacity && !self.entries.contains_key(&key);
+        if full {
+            self.make_room(now);
+        }
+        self.earliest_expiry = self.earliest_expiry.min(expires);
+        self.entries.insert(key, Entry { value, expires, touched: Timestamp::default() });
     }
 
     /// The value under `key`, made and kept without an end if there is none; it

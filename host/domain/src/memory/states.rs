@@ -103,7 +103,7 @@ impl States {
         }
         for KeptEntry { subject, data, expires } in entries.filter(|entry| now < entry.expires) {
             let shard = self.shards.of(&subject);
-            shard.lock().kept.insert(Key { subject, format }, data, expires, now);
+            shard.lock().kept.restore(Key { subject, format }, data, expires, now);
         }
     }
 
@@ -165,8 +165,12 @@ impl Table for StatesTable {
             shard = released.wait(shard);
             shard.waiting -= 1;
         }
-        let now = clock.now();
-        let own = self.formats.first().and_then(|&format| shard.read(subject, format, now));
+        // What was seen elsewhere may come later than what happened after it.
+        let (now, own) = match self.formats.first() {
+            Some(&format) => shard.kept.get_not_before(&KeyRef { subject, format }, clock.now()),
+            None => (clock.now(), None),
+        };
+        let own = own.cloned();
         shard.held.push(subject.clone());
         drop(shard);
         // Its drop commits and releases, whatever happens inside.

@@ -46,6 +46,7 @@ pub(super) fn judged(seconds: u64, event: u64, policy: &'static str) -> Record<'
         keep: Some(Keep::Put { data: Bytes(&[5, 6]), ttl_ms: Some(9) }),
         verdict: Some(Verdict::Ban { duration_ms: 3_600_000, prefix_length: Some(24), reason }),
         enforced: Some(Enforced::Ban { network, until: Time(at(3600)), decides: true }),
+        origin: Some(Origin::Log { name: "rportd.log", line: 1 << 40 }),
     };
     Record { time: Time(at(seconds)), what: What::Judged(judged) }
 }
@@ -84,7 +85,8 @@ fn all_kinds() -> Vec<Record<'static>> {
         runs,
     };
     let request = Seen::Request { method: "GET", path: "/x", status: 404 };
-    let unjudged = Unjudged { source: Address("::1".parse().unwrap()), client: None, seen: request };
+    let origin = Some(Origin::Report { by: Address("10.0.0.2".parse().unwrap()) });
+    let unjudged = Unjudged { source: Address("::1".parse().unwrap()), client: None, seen: request, origin };
     let about = About { subject: pair, since: Time(at(1)), until: Time(at(2)), reason };
     let act = Act { act: Deed::Unwait, about: Some(about), policy: None };
     vec![

@@ -8,6 +8,7 @@ mod attempt;
 mod facts;
 mod finishing;
 mod front;
+mod observing;
 mod operator;
 mod told;
 
@@ -33,6 +34,7 @@ use crate::state::Keeper;
 use facts::Facts;
 use finishing::Finishing;
 pub use front::{Authentication, FileAuthentication, Front, UpstreamAuthentication};
+pub use observing::Sighted;
 pub use operator::Shut;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::Receiver;
 use parking_lot::Mutex;
-use portcullis_domain::{Act, Attempt, Clock, Testimony, Timestamp, Witness};
+use portcullis_domain::{Act, Attempt, Clock, Origin, Testimony, Timestamp, Witness};
 use portcullis_harness::journal::record::{Life, Policy, Record};
 use portcullis_harness::journal::writer::{Bounds, FolderError};
 use portcullis_harness::journal::{Reader, Writer, newest_entries, segment};
@@ -229,7 +229,7 @@ impl Shared {
     }
 
     fn in_memory(&self) -> Reader {
-        // In this order: what the thread takes meanwhile is met twice rather than not at all.
+        // In this order: the thread takes from the one with the other locked.
         let recent = self.recent.lock();
         let mut frames: Vec<(u64, Arc<[u8]>)> = recent.frames().collect();
         frames.extend(self.queue.waiting().map(|frames| (recent.end(), frames)));
@@ -242,8 +242,8 @@ impl Witness for Journal {
         self.0.shared.write(&Record::judged(testimony));
     }
 
-    fn unjudged(&self, at: Timestamp, attempt: &Attempt<'_>) {
-        self.0.shared.write(&Record::unjudged(at, attempt));
+    fn unjudged(&self, at: Timestamp, attempt: &Attempt<'_>, origin: Origin<'_>) {
+        self.0.shared.write(&Record::unjudged(at, attempt, origin));
     }
 
     fn acted(&self, at: Timestamp, act: &Act<'_>) {

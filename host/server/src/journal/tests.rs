@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use portcullis_domain::{Ban, By, Cause, ClientId, Outcome, Reason, Source, Subject, VirtualClock, Wait};
+use portcullis_domain::{Ban, By, Cause, ClientId, Origin, Outcome, Reason, Source, Subject, VirtualClock, Wait};
 use portcullis_harness::journal::record::What;
 
 use super::*;
@@ -30,7 +30,7 @@ fn happens(journal: &Journal, second: u64) {
         secret_fingerprint: None,
         attributes: &[],
     };
-    journal.unjudged(START.after(Duration::from_secs(second)), &attempt);
+    journal.unjudged(START.after(Duration::from_secs(second)), &attempt, Origin::Gateway);
 }
 
 /// Seconds of the events that can be read.

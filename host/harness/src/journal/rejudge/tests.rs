@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
 use portcullis_domain::{
-    Act, Clock as _, Finished, Gate, Limits as Bounds, MemoryStore, Outcome, Passage, Ruleset, SourceRules, Store,
-    Subject, SubjectBy, Testimony, Timestamp, VirtualClock, Witness,
+    Act, Clock as _, Finished, Gate, Limits as Bounds, MemoryStore, Origin, Outcome, Passage, Ruleset, SourceRules,
+    Store, Subject, SubjectBy, Testimony, Timestamp, VirtualClock, Witness,
 };
 use portcullis_runtime::RuntimeConfig;
 
@@ -33,8 +33,8 @@ impl Witness for Frames {
         self.put(&Record::judged(testimony));
     }
 
-    fn unjudged(&self, at: Timestamp, attempt: &Attempt<'_>) {
-        self.put(&Record::unjudged(at, attempt));
+    fn unjudged(&self, at: Timestamp, attempt: &Attempt<'_>, origin: Origin<'_>) {
+        self.put(&Record::unjudged(at, attempt, origin));
     }
 
     fn acted(&self, at: Timestamp, act: &Act<'_>) {

@@ -96,8 +96,10 @@ fn follow(args: &EventsArgs, filter: &[(&str, Option<&str>)]) -> Result<(), Fail
 pub(super) fn line(event: &Value) -> String {
     let time = short_time(text(&event["time"]));
     let words = match text(&event["kind"]) {
-        "judged" => format!("{}  {}", who(event), judged(event)),
-        "unjudged" => format!("{}  {}, and no policy was there to judge it", who(event), seen(event)),
+        "judged" => format!("{}  {}{}", who(event), judged(event), origin(event)),
+        "unjudged" => {
+            format!("{}  {}, and no policy was there to judge it{}", who(event), seen(event), origin(event))
+        }
         "act" => act(event),
         "in-force" => in_force(event),
         "process" => format!("portcullis {} {}", text(&event["version"]), text(&event["process"])),
@@ -115,6 +117,16 @@ fn who(event: &Value) -> String {
     match event["client"].as_str() {
         Some(client) => format!("{} as {client}", text(&event["source"])),
         None => text(&event["source"]).to_owned(),
+    }
+}
+
+/// Who saw it, unless the gateway did.
+fn origin(event: &Value) -> String {
+    let (log, report) = (&event["origin"]["log"], &event["origin"]["report"]);
+    match (log["name"].as_str(), report["by"].as_str()) {
+        (Some(name), _) => format!("  ({name}:{})", log["line"]),
+        (_, Some(by)) => format!("  (reported by {by})"),
+        (None, None) => String::new(),
     }
 }
 
@@ -232,6 +244,17 @@ mod tests {
             "keep": {"put": {"data": "00"}}, "verdict": "pass",
         });
         assert_eq!(line(&event), "2026-01-05 12:00:00  2001:db8::1  GET /x 404  scanner (shadow): pass, counted");
+        let event = |origin| {
+            json!({
+                "time": "2026-01-05T12:00:00.000Z", "kind": "unjudged", "source": "2001:db8::1",
+                "attempt": {"outcome": "failure"}, "origin": origin,
+            })
+        };
+        let words = "2026-01-05 12:00:00  2001:db8::1  failed login, and no policy was there to judge it";
+        let log = json!({"log": {"name": "/var/log/rport/rportd.log", "line": 12}});
+        assert_eq!(line(&event(log)), format!("{words}  (/var/log/rport/rportd.log:12)"));
+        let report = json!({"report": {"by": "10.0.0.2"}});
+        assert_eq!(line(&event(report)), format!("{words}  (reported by 10.0.0.2)"));
         let event = json!({"time": "2026-01-05T12:00:00.000Z", "kind": "act", "act": "unwait", "subject": {"pair": {"client": "a", "source": "10.0.0.1/32"}}});
         assert_eq!(line(&event), "2026-01-05 12:00:00  by hand: wait of a from 10.0.0.1/32 ended");
         assert_eq!(

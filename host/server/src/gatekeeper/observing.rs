@@ -1,0 +1,145 @@
+//! Events that were seen elsewhere, in a log or by another proxy: judged by the
+//! same gate, told and counted as those that came to it (rule 39).
+
+use portcullis_domain::event::{ATTRIBUTE_BYTES_MAX, METHOD_BYTES_MAX, PATH_BYTES_MAX, cut};
+use portcullis_domain::{
+    Attribute, ClientId, Finished, Judged, Observed, Origin, Outcome, Request as JudgedRequest, Sighting, Source,
+};
+use portcullis_harness::logs::{Answered, Entry, What};
+
+use super::{Gatekeeper, Post};
+use crate::auth::IdCase;
+use crate::log::{FailedLogin, Line};
+
+/// What became of an event that was seen elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sighted {
+    /// Policies judged, and what they ordered is in force.
+    Judged {
+        /// One of them banned somebody.
+        banned: bool,
+    },
+    /// Its source was banned at that time already: nothing new came of it.
+    Banned,
+}
+
+impl Gatekeeper {
+    /// An event that was seen elsewhere: judged, and what came of it told in
+    /// the log and counted. When this returns, orders are in force; whether a
+    /// ban is durable is the caller's to wait for
+    /// ([`Keeper::settled`](crate::state::Keeper::settled)).
+    ///
+    /// `id_case` is how ids are compared where the event comes from.
+    pub fn observe(&self, entry: &Entry<'_>, origin: Origin<'_>, id_case: IdCase) -> Sighted {
+        let post = &self.post;
+        let sighting = Sighting { at: entry.at, origin };
+        let source = Source::new(entry.from, post.gate.ruleset().source.ipv6_prefix);
+        // It has happened: with an id that can be nobody's it is still its source's.
+        let id = entry.client.as_ref().and_then(|client| id_case.client_id(&client.decoded()).ok());
+        let seen = Seen { entry, sighting, source, id: id.as_ref() };
+        match &entry.what {
+            What::Login(outcome) => post.observe_attempt(&seen, *outcome, None),
+            What::Request(answered) => post.observe_request(&seen, answered, seen.id),
+            What::FailedRequest(answered) => {
+                // Both, as at the gate, whatever the first brings about (rule 14).
+                let attempt = post.observe_attempt(&seen, Outcome::Failure, Some(answered));
+                if attempt == Sighted::Banned {
+                    return attempt;
+                }
+                match (attempt, post.observe_request(&seen, answered, None)) {
+                    (Sighted::Judged { banned: one }, Sighted::Judged { banned: other }) => {
+                        Sighted::Judged { banned: one || other }
+                    }
+                    (attempt, _) => attempt,
+                }
+            }
+        }
+    }
+}
+
+/// An event and what has been made of it so far.
+struct Seen<'a> {
+    entry: &'a Entry<'a>,
+    sighting: Sighting<'a>,
+    source: Source,
+    id: Option<&'a ClientId>,
+}
+
+impl Post {
+    fn observe_attempt(&self, seen: &Seen<'_>, outcome: Outcome, answered: Option<&Answered<'_>>) -> Sighted {
+        let facts = seen.entry.facts.as_deref();
+        let named = named(seen.entry, answered, self.gate.ruleset().attempt_attributes());
+        let attributes = borrowed(&named);
+        let finished = Finished {
+            outcome,
+            secret: None,
+            client_known: facts.and_then(|facts| facts.known),
+            secret_fingerprint: facts.and_then(|facts| facts.fingerprint).filter(|_| outcome == Outcome::Failure),
+            attributes: &attributes,
+        };
+        let judged = match self.gate.observe_attempt(&seen.sighting, seen.source, seen.id, &finished) {
+            Observed::Banned => return Sighted::Banned,
+            Observed::Judged(judged) => judged,
+        };
+        self.counters.attempt_judged.add(u64::from(judged.judged_by));
+        match outcome {
+            Outcome::Success => self.counters.attempts_succeeded.bump(),
+            Outcome::Failure => {
+                self.counters.attempts_failed.bump();
+                let (source, wait) = (seen.source.address(), judged.longest_wait());
+                let client_id = seen.id.map_or("", ClientId::as_str);
+                self.log.write(&Line::FailedLogin(FailedLogin { source, client_id, wait }));
+            }
+        }
+        self.tell_observed(seen.source, &judged)
+    }
+
+    fn observe_request(&self, seen: &Seen<'_>, answered: &Answered<'_>, client_id: Option<&ClientId>) -> Sighted {
+        let (method, path) = (answered.method.decoded(), answered.path.decoded());
+        let named = named(seen.entry, Some(answered), self.gate.ruleset().request_attributes());
+        let attributes = borrowed(&named);
+        let request = JudgedRequest {
+            source: seen.source,
+            client_id,
+            method: cut(&method, METHOD_BYTES_MAX),
+            path: cut(&path, PATH_BYTES_MAX),
+            status: answered.status,
+            attributes: &attributes,
+        };
+        match self.gate.observe_request(&seen.sighting, &request) {
+            Observed::Banned => Sighted::Banned,
+            Observed::Judged(judged) => {
+                self.counters.scanner_judged.add(u64::from(judged.judged_by));
+                self.tell_observed(seen.source, &judged)
+            }
+        }
+    }
+
+    fn tell_observed(&self, source: Source, judged: &Judged) -> Sighted {
+        self.tell_orders(&self.front.load(), source, judged);
+        Sighted::Judged { banned: judged.has_banned() }
+    }
+}
+
+/// The attributes that are wanted and known, by name.
+fn named(entry: &Entry<'_>, answered: Option<&Answered<'_>>, wanted: &[String]) -> Vec<(String, String)> {
+    let value = |name: &String| {
+        let known = match name.as_str() {
+            "referer" => {
+                answered.and_then(|answered| answered.referer.as_ref()).map(|text| text.decoded().into_owned())
+            }
+            "user-agent" => {
+                answered.and_then(|answered| answered.user_agent.as_ref()).map(|text| text.decoded().into_owned())
+            }
+            _ => None,
+        };
+        let facts = || entry.facts.as_ref()?.attributes.iter().find(|(known, _)| known == name).cloned();
+        let value = known.or_else(|| facts().map(|(_, value)| value))?;
+        Some((name.clone(), cut(&value, ATTRIBUTE_BYTES_MAX).to_owned()))
+    };
+    wanted.iter().filter_map(value).collect()
+}
+
+fn borrowed(named: &[(String, String)]) -> Vec<Attribute<'_>> {
+    named.iter().map(|(name, value)| Attribute { name, value }).collect()
+}
