@@ -4,7 +4,7 @@
 use memchr::memchr;
 
 use super::field::{address, first_word, is_method, last_word, status, without_query};
-use super::time::DateCache;
+use super::time::Calendar;
 use super::{Answered, Entry, Parsed, Text, What};
 
 /// Bytes of ` [10/Oct/2000:13:55:36 -0700] `.
@@ -12,11 +12,11 @@ const STAMP_BYTES: usize = 30;
 
 /// `IP IDENT USER [TIME] "REQUEST" STATUS SIZE`, and for the combined format
 /// `"REFERER" "USER AGENT"` and whatever is added after that.
-pub(super) fn parse<'l>(dates: &mut DateCache, line: &'l [u8], combined: bool) -> Parsed<'l> {
-    read(dates, line, combined).unwrap_or(Parsed::Unknown)
+pub(super) fn parse<'l>(calendar: &mut Calendar, line: &'l [u8], combined: bool) -> Parsed<'l> {
+    read(calendar, line, combined).unwrap_or(Parsed::Unknown)
 }
 
-fn read<'l>(dates: &mut DateCache, line: &'l [u8], combined: bool) -> Option<Parsed<'l>> {
+fn read<'l>(calendar: &mut Calendar, line: &'l [u8], combined: bool) -> Option<Parsed<'l>> {
     let (ip, rest) = first_word(line)?;
     let from = address(ip)?;
     let (_ident, rest) = first_word(rest)?;
@@ -26,7 +26,7 @@ fn read<'l>(dates: &mut DateCache, line: &'l [u8], combined: bool) -> Option<Par
     let quote = begin + bare_quote(&rest[begin..])?;
     let (user, stamp) = rest[..quote].split_at_checked(quote.checked_sub(STAMP_BYTES)?)?;
     let stamp = stamp.strip_prefix(b" [")?.strip_suffix(b"] ")?;
-    let at = dates.common(stamp)?;
+    let at = calendar.common(stamp)?;
     let (request, rest) = quoted(&rest[quote..])?;
     let (status_word, rest) = first_word(rest.strip_prefix(b" ")?)?;
     let status = status(status_word)?;

@@ -2,11 +2,19 @@
 
 use std::sync::Arc;
 
-use super::time::DateCache;
+use jiff::tz::TimeZone;
+use portcullis_domain::Timestamp;
+
+use super::sshd::{self, Connections};
+use super::time::Calendar;
+use super::zone::Zone;
 use super::{Parsed, Pattern, access, portcullis, rportd};
 
 /// Lines that are looked at to find out a log's format.
 pub const SAMPLE_LINES: usize = 100;
+
+/// Some moment, where nobody cares which.
+const ANY_TIME_MS: u64 = 1_700_000_000_000;
 
 /// What a log's lines look like; `LOGS.md` has each in full.
 #[derive(Clone, Debug)]
@@ -21,13 +29,16 @@ pub enum Format {
     Portcullis,
     /// Portcullis' own JSON lines.
     PortcullisJson,
+    /// OpenSSH's server, in the files of syslog or as `journalctl` writes it.
+    Sshd,
     /// Anything else, by a regular expression.
     Pattern(Arc<Pattern>),
 }
 
 impl Format {
     /// Those that need nothing said about them.
-    pub const KNOWN: [Self; 5] = [Self::Rportd, Self::Combined, Self::Common, Self::Portcullis, Self::PortcullisJson];
+    pub const KNOWN: [Self; 6] =
+        [Self::Rportd, Self::Combined, Self::Common, Self::Portcullis, Self::PortcullisJson, Self::Sshd];
 
     /// Its name, as an option has it.
     #[must_use]
@@ -38,6 +49,7 @@ impl Format {
             Self::Combined => "combined",
             Self::Portcullis => "portcullis",
             Self::PortcullisJson => "portcullis-json",
+            Self::Sshd => "sshd",
             Self::Pattern(_) => "regex",
         }
     }
@@ -48,6 +60,8 @@ impl Format {
     pub fn detect<'l>(first_lines: impl Iterator<Item = &'l [u8]> + Clone) -> Option<Self> {
         let fitting = |format: &Self| {
             let mut parser = Parser::new(format.clone());
+            // Whichever year it was.
+            parser.set_now(Timestamp::from_millis(ANY_TIME_MS));
             first_lines.clone().filter(|line| matches!(parser.parse(line), Parsed::Entry(_) | Parsed::Other)).count()
         };
         // The first of those that fit equally well.
@@ -57,18 +71,51 @@ impl Format {
 }
 
 /// Reads lines of one format, one by one. Keeps the date of the last, for
-/// speed; otherwise each line is read for itself.
+/// speed, and of [`Format::Sshd`] which connections have been told of;
+/// otherwise each line is read for itself.
 #[derive(Clone, Debug)]
 pub struct Parser {
     format: Format,
-    dates: DateCache,
+    calendar: Calendar,
+    connections: Connections,
+    bare: bool,
 }
 
 impl Parser {
-    /// A parser of that format.
+    /// A parser of that format. Times without a zone are taken for UTC.
     #[must_use]
     pub fn new(format: Format) -> Self {
-        Self { format, dates: DateCache::default() }
+        Self { format, calendar: Calendar::default(), connections: Connections::default(), bare: false }
+    }
+
+    /// The same with times that name no zone in that one.
+    #[must_use]
+    pub fn in_zone(mut self, zone: TimeZone) -> Self {
+        self.calendar.set_zone(Zone::new(zone));
+        self
+    }
+
+    /// The same for lines that may have neither a time nor who wrote them, as by
+    /// `journalctl --output cat`: they are of the moment at which they are read.
+    /// Only of [`Format::Sshd`] there are such lines.
+    #[must_use]
+    pub fn bare(mut self) -> Self {
+        self.bare = true;
+        self
+    }
+
+    /// What time it is, for lines whose time doesn't say all of when it was: the
+    /// year that it leaves out, or which of two hours. As long as nobody says so,
+    /// times without a year are none.
+    pub fn set_now(&mut self, now: Timestamp) {
+        self.calendar.set_now(now);
+    }
+
+    /// Whether what is made of a line depends on those before it. Whoever begins
+    /// in the middle of a log lets such a parser read some of those.
+    #[must_use]
+    pub const fn remembers(&self) -> bool {
+        matches!(self.format, Format::Sshd)
     }
 
     /// The format.
@@ -84,13 +131,15 @@ impl Parser {
         if line.is_empty() {
             return Parsed::Empty;
         }
+        let calendar = &mut self.calendar;
         match &self.format {
-            Format::Rportd => rportd::parse(&mut self.dates, line),
-            Format::Common => access::parse(&mut self.dates, line, false),
-            Format::Combined => access::parse(&mut self.dates, line, true),
-            Format::Portcullis => portcullis::parse_text(&mut self.dates, line),
-            Format::PortcullisJson => portcullis::parse_json(&mut self.dates, line),
-            Format::Pattern(pattern) => pattern.parse(line),
+            Format::Rportd => rportd::parse(calendar, line),
+            Format::Common => access::parse(calendar, line, false),
+            Format::Combined => access::parse(calendar, line, true),
+            Format::Portcullis => portcullis::parse_text(calendar, line),
+            Format::PortcullisJson => portcullis::parse_json(calendar, line),
+            Format::Sshd => sshd::parse(calendar, &mut self.connections, self.bare, line),
+            Format::Pattern(pattern) => pattern.parse(calendar, line),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::io::{self, BufReader, Cursor, ErrorKind, Read};
 
 use flate2::bufread::GzDecoder;
 use memchr::memchr;
+use portcullis_domain::Timestamp;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
@@ -28,6 +29,7 @@ const MAGIC_BYTES: usize = 10;
 /// One log: a name for messages, and its bytes without compression.
 pub struct Input {
     name: String,
+    written: Option<Timestamp>,
     reader: Box<dyn Read + Send>,
 }
 
@@ -100,7 +102,20 @@ impl Input {
         } else {
             Box::new(whole)
         };
-        Ok(Self { name: name.to_owned(), reader })
+        Ok(Self { name: name.to_owned(), written: None, reader })
+    }
+
+    /// The same, written to for the last time then: stamps that leave out the
+    /// year are read by it.
+    #[must_use]
+    pub fn written_at(self, written: Timestamp) -> Self {
+        Self { written: Some(written), ..self }
+    }
+
+    /// When it was written to for the last time, if that is known.
+    #[must_use]
+    pub const fn written(&self) -> Option<Timestamp> {
+        self.written
     }
 
     /// Its name.

@@ -1,8 +1,8 @@
 //! Logs as they were written, line by line: the formats, and how they come in.
 //!
 //! A [`Parser`] takes the bytes of one line and gives an [`Entry`], or says why
-//! there is none; it keeps nothing of a line and reads nothing itself, so that
-//! whoever watches a growing log can use it as replay does. [`Input`] and
+//! there is none; it reads nothing itself, so that whoever watches a growing log
+//! can use it as replay does. [`Input`] and
 //! [`Lines`] read files, whole, compressed or from a pipe.
 //!
 //! What each format looks like and what is made of it stands in `LOGS.md`
@@ -18,8 +18,10 @@ mod input;
 mod pattern;
 mod portcullis;
 mod rportd;
+mod sshd;
 mod text;
 mod time;
+mod zone;
 
 #[cfg(test)]
 mod tests;
@@ -50,7 +52,7 @@ pub enum Parsed<'l> {
 /// A line that tells of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry<'l> {
-    /// When, as the line has it; a time without a zone is taken for UTC.
+    /// When, as the line has it; a time without a zone is taken for one of the parser's.
     pub at: Timestamp,
     /// From where.
     pub from: IpAddr,

@@ -4,7 +4,7 @@ use portcullis_domain::{Outcome, Timestamp};
 use regex::bytes::{Captures, Regex, RegexBuilder};
 
 use super::field::{address, status, without_query};
-use super::time::plausible;
+use super::time::{Calendar, plausible};
 use super::{Answered, Entry, Parsed, Text, What};
 
 /// Most memory that a compiled expression may take, in bytes.
@@ -87,23 +87,23 @@ impl Pattern {
             let written =
                 jiff::fmt::strtime::format(format, &jiff::Timestamp::UNIX_EPOCH.to_zoned(jiff::tz::TimeZone::UTC));
             let written = written.map_err(|error| PatternError::TimeFormat(error.to_string()))?;
-            read_time(written.as_bytes(), Some(format)).ok_or_else(|| {
+            read_time(&mut Calendar::default(), written.as_bytes(), Some(format)).ok_or_else(|| {
                 PatternError::TimeFormat(format!("{format} doesn't say when: a date and a time of day"))
             })?;
         }
         Ok(Self { regex, options })
     }
 
-    pub(super) fn parse<'l>(&self, line: &'l [u8]) -> Parsed<'l> {
+    pub(super) fn parse<'l>(&self, calendar: &mut Calendar, line: &'l [u8]) -> Parsed<'l> {
         match self.regex.captures(line) {
-            Some(captures) => self.entry(&captures).map_or(Parsed::Unknown, Parsed::Entry),
+            Some(captures) => self.entry(calendar, &captures).map_or(Parsed::Unknown, Parsed::Entry),
             None => Parsed::Unknown,
         }
     }
 
-    fn entry<'l>(&self, captures: &Captures<'l>) -> Option<Entry<'l>> {
+    fn entry<'l>(&self, calendar: &mut Calendar, captures: &Captures<'l>) -> Option<Entry<'l>> {
         let group = |name| captures.name(name).map(|found| found.as_bytes());
-        let at = read_time(group("time")?, self.options.time_format.as_deref())?;
+        let at = read_time(calendar, group("time")?, self.options.time_format.as_deref())?;
         let from = address(group("ip")?)?;
         let client = group("client").filter(|id| !matches!(*id, b"" | b"-")).map(Text::plain);
         let answered = match group("status") {
@@ -142,17 +142,17 @@ fn outcome_of(word: &[u8]) -> Option<Outcome> {
     }
 }
 
-fn read_time(text: &[u8], format: Option<&str>) -> Option<Timestamp> {
+fn read_time(calendar: &mut Calendar, text: &[u8], format: Option<&str>) -> Option<Timestamp> {
     let text = std::str::from_utf8(text).ok()?;
     let millis = match format {
         Some(format) => {
             let broken_down = jiff::fmt::strtime::parse(format, text).ok()?;
             match broken_down.to_timestamp() {
                 Ok(instant) => instant.as_millisecond(),
-                // No zone in it: UTC.
+                // No zone in it: that of the log.
                 Err(_) => {
-                    let civil = broken_down.to_datetime().ok()?;
-                    civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond()
+                    let civil = jiff::tz::Offset::UTC.to_timestamp(broken_down.to_datetime().ok()?).ok()?;
+                    return calendar.instant(u64::try_from(civil.as_millisecond()).ok()?);
                 }
             }
         }
@@ -161,6 +161,12 @@ fn read_time(text: &[u8], format: Option<&str>) -> Option<Timestamp> {
             None => text.parse::<jiff::Timestamp>().ok()?.as_millisecond(),
         },
     };
+    u64::try_from(millis).ok().and_then(plausible)
+}
+
+/// Seconds since the epoch, as [`epoch_millis`] reads them.
+pub(super) fn epoch(text: &[u8]) -> Option<Timestamp> {
+    let millis = epoch_millis(std::str::from_utf8(text).ok()?)?;
     u64::try_from(millis).ok().and_then(plausible)
 }
 

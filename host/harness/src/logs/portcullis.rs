@@ -6,15 +6,15 @@ use portcullis_domain::Outcome;
 use serde::Deserialize;
 
 use super::field::{access, address, address_at_end, failed_login, first_word};
-use super::time::DateCache;
+use super::time::Calendar;
 use super::{Answered, Entry, Parsed, Text, What};
 
 /// Bytes of `2026-11-22T12:00:00.123Z`.
 const STAMP_BYTES: usize = 24;
 
 /// `TIME LEVEL REST`.
-pub(super) fn parse_text<'l>(dates: &mut DateCache, line: &'l [u8]) -> Parsed<'l> {
-    let Some((at, rest)) = begin(dates, line) else { return Parsed::Unknown };
+pub(super) fn parse_text<'l>(calendar: &mut Calendar, line: &'l [u8]) -> Parsed<'l> {
+    let Some((at, rest)) = begin(calendar, line) else { return Parsed::Unknown };
     let Some((head, from)) = address_at_end(rest) else { return Parsed::Other };
     if let Some(id) = failed_login(head) {
         let client = Some(Text::percent(id)).filter(|_| !id.is_empty());
@@ -38,9 +38,9 @@ pub(super) fn parse_text<'l>(dates: &mut DateCache, line: &'l [u8]) -> Parsed<'l
     }
 }
 
-fn begin<'l>(dates: &mut DateCache, line: &'l [u8]) -> Option<(portcullis_domain::Timestamp, &'l [u8])> {
+fn begin<'l>(calendar: &mut Calendar, line: &'l [u8]) -> Option<(portcullis_domain::Timestamp, &'l [u8])> {
     let (stamp, rest) = line.split_at_checked(STAMP_BYTES)?;
-    let at = dates.rfc_3339_millis(stamp)?;
+    let at = calendar.rfc_3339_millis(stamp)?;
     let (level, rest) = first_word(rest.strip_prefix(b" ")?)?;
     matches!(level, b"error" | b"warn" | b"info" | b"debug" | b"trace").then_some((at, rest))
 }
@@ -64,12 +64,12 @@ struct Fields<'l> {
 }
 
 /// One object with `time` and `kind`.
-pub(super) fn parse_json<'l>(dates: &mut DateCache, line: &'l [u8]) -> Parsed<'l> {
+pub(super) fn parse_json<'l>(calendar: &mut Calendar, line: &'l [u8]) -> Parsed<'l> {
     if !line.starts_with(b"{") {
         return Parsed::Unknown;
     }
     let Ok(fields) = serde_json::from_slice::<Fields<'l>>(line) else { return Parsed::Unknown };
-    let Some(at) = dates.rfc_3339_millis(fields.time.as_bytes()) else { return Parsed::Unknown };
+    let Some(at) = calendar.rfc_3339_millis(fields.time.as_bytes()) else { return Parsed::Unknown };
     let from = fields.source.as_ref().and_then(|source| address(source.as_bytes()));
     let client = fields.client_id.filter(|id| !id.is_empty()).map(Text::of);
     match (&*fields.kind, from) {

@@ -3,14 +3,14 @@
 use portcullis_domain::Outcome;
 
 use super::field::{access, address_at_end, failed_login};
-use super::time::DateCache;
+use super::time::Calendar;
 use super::{Answered, Entry, Parsed, Text, What};
 
 /// Bytes of `2021/04/16 10:22:26`.
 const STAMP_BYTES: usize = 19;
 
-pub(super) fn parse<'l>(dates: &mut DateCache, line: &'l [u8]) -> Parsed<'l> {
-    let Some((at, level, rest)) = begin(dates, line) else { return Parsed::Unknown };
+pub(super) fn parse<'l>(calendar: &mut Calendar, line: &'l [u8]) -> Parsed<'l> {
+    let Some((at, level, rest)) = begin(calendar, line) else { return Parsed::Unknown };
     if level.is_empty() || !level.iter().all(u8::is_ascii_lowercase) {
         return Parsed::Unknown;
     }
@@ -23,9 +23,9 @@ pub(super) fn parse<'l>(dates: &mut DateCache, line: &'l [u8]) -> Parsed<'l> {
 }
 
 /// `TIME LEVEL: REST`.
-fn begin<'l>(dates: &mut DateCache, line: &'l [u8]) -> Option<(portcullis_domain::Timestamp, &'l [u8], &'l [u8])> {
+fn begin<'l>(calendar: &mut Calendar, line: &'l [u8]) -> Option<(portcullis_domain::Timestamp, &'l [u8], &'l [u8])> {
     let (stamp, rest) = line.split_at_checked(STAMP_BYTES)?;
-    let at = dates.slashed(stamp)?;
+    let at = calendar.slashed(stamp)?;
     let (level, rest) = until_colon(rest.strip_prefix(b" ")?)?;
     Some((at, level, rest))
 }

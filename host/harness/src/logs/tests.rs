@@ -8,7 +8,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// An entry as text, to compare.
-fn told(parsed: &Parsed<'_>) -> String {
+pub(super) fn told(parsed: &Parsed<'_>) -> String {
     let Parsed::Entry(entry) = parsed else { return format!("{parsed:?}") };
     let time = jiff::Timestamp::from_millisecond(i64::try_from(entry.at.as_millis()).unwrap()).unwrap();
     let client = entry.client.as_ref().map_or(Cow::Borrowed("-"), |client| Cow::Owned(client.decoded().into_owned()));
@@ -28,7 +28,7 @@ fn told_answered(answered: &Answered<'_>) -> String {
     told
 }
 
-fn check(format: &Format, samples: &[(&str, &str)]) {
+pub(super) fn check(format: &Format, samples: &[(&str, &str)]) {
     let mut parser = Parser::new(format.clone());
     for (line, wanted) in samples {
         assert_eq!(told(&parser.parse(line.as_bytes())), *wanted, "{line}");
@@ -276,6 +276,7 @@ fn the_first_lines_tell_the_format() {
     assert_eq!(detected(&format!("{common} \"-\" \"-\"\n{common} \"-\" \"-\"\n")), Some("combined"));
     assert_eq!(detected("2026-11-22T12:00:00.123Z info up\n"), Some("portcullis"));
     assert_eq!(detected("{\"time\":\"2026-11-22T12:00:00.123Z\",\"kind\":\"server\"}\n"), Some("portcullis-json"));
+    assert_eq!(detected("Apr 16 10:22:26 host CRON[1]: x\nApr 16 10:22:26 host sshd[1]: x\n"), Some("sshd"));
     assert_eq!(detected("\n\nx\n"), None);
 }
 
@@ -411,6 +412,10 @@ fn strangers_words() -> impl Strategy<Value = String> {
         "2021/04/16 10:22:26 info: client-listener: GET / 404 1s (8.8.8.8)",
         "2026-11-22T12:00:00.123Z info GET / 404 1s (8.8.8.8)",
         "client#1: Open x (8.8.8.8)",
+        "Failed password for ",
+        "Accepted password for x",
+        " from 8.8.8.8 port 22 ssh2",
+        " 8.8.8.8 port 22 [preauth]",
         "?",
         " ",
         "\\",
@@ -442,6 +447,7 @@ proptest! {
             strangers_words().prop_map(|words| format!("2021/04/16 10:22:26 info: client-listener: {words}").into_bytes()),
             strangers_words().prop_map(|words| format!("2026-11-22T12:00:00.123Z info {words}").into_bytes()),
             strangers_words().prop_map(|words| format!("203.0.113.7 {words}").into_bytes()),
+            strangers_words().prop_map(|words| format!("2026-11-22T12:00:00Z host sshd[1]: {words}").into_bytes()),
         ]
     ) {
         let text = String::from_utf8_lossy(&line).into_owned();
@@ -452,6 +458,10 @@ proptest! {
                 Format::Rportd | Format::Portcullis => text.strip_suffix(')').and_then(|text| Some(text.rsplit_once('(')?.1)),
                 Format::Common | Format::Combined => text.split(' ').next(),
                 Format::Pattern(_) => text.rsplit(' ').next(),
+                Format::Sshd if text.contains(": Accepted ") => {
+                    text.split_once(" from ").and_then(|(_, rest)| rest.split(' ').next())
+                }
+                Format::Sshd => text.rsplit_once(" port ").and_then(|(text, _)| text.rsplit(' ').next()),
                 Format::PortcullisJson => None,
             };
             let there: Option<IpAddr> = place.and_then(|place| place.parse().ok());

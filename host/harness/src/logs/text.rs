@@ -9,6 +9,8 @@ enum Coding {
     Plain,
     /// Apache's and nginx's backslashes: `\"`, `\\`, `\n`, `\x22`.
     Backslash,
+    /// OpenSSH's, by strnvis: `\\`, `\n`, `\303`.
+    Vis,
     /// Our own for ids and methods: every byte that isn't plain as `%XX`.
     Percent,
     /// Our own for paths: the client's own `%XX` stayed as it was.
@@ -30,6 +32,10 @@ impl<'l> Text<'l> {
 
     pub(super) const fn backslash(bytes: &'l [u8]) -> Self {
         Self { bytes: Cow::Borrowed(bytes), coding: Coding::Backslash }
+    }
+
+    pub(super) const fn vis(bytes: &'l [u8]) -> Self {
+        Self { bytes: Cow::Borrowed(bytes), coding: Coding::Vis }
     }
 
     pub(super) const fn percent(bytes: &'l [u8]) -> Self {
@@ -59,7 +65,7 @@ impl<'l> Text<'l> {
     pub fn decoded(&self) -> Cow<'_, str> {
         let escape = match self.coding {
             Coding::Plain => None,
-            Coding::Backslash => Some(b'\\'),
+            Coding::Backslash | Coding::Vis => Some(b'\\'),
             Coding::Percent | Coding::PercentPath => Some(b'%'),
         };
         // Seldom is there anything to undo.
@@ -68,6 +74,7 @@ impl<'l> Text<'l> {
         }
         let bytes = match self.coding {
             Coding::Plain | Coding::Backslash => undo_backslashes(&self.bytes),
+            Coding::Vis => undo_vis(&self.bytes),
             Coding::Percent => undo_percent(&self.bytes, |_, _| true),
             Coding::PercentPath => undo_percent(&self.bytes, was_ours),
         };
@@ -87,6 +94,33 @@ fn undo_backslashes(mut rest: &[u8]) -> Vec<u8> {
             (b'\\', [b'r', left @ ..]) => (b'\r', left),
             (b'\\', [b't', left @ ..]) => (b'\t', left),
             (b'\\', [quoted @ (b'"' | b'\\'), left @ ..]) => (*quoted, left),
+            _ => (byte, after),
+        };
+        bytes.push(decoded);
+        rest = left;
+    }
+    bytes
+}
+
+fn undo_vis(mut rest: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(rest.len());
+    while let Some((&byte, after)) = rest.split_first() {
+        let (decoded, left) = match (byte, after) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', left @ ..]) => {
+                ((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'), left)
+            }
+            (b'\\', [letter, left @ ..]) => match letter {
+                b'\\' => (b'\\', left),
+                b'n' => (b'\n', left),
+                b'r' => (b'\r', left),
+                b't' => (b'\t', left),
+                b'b' => (8, left),
+                b'a' => (7, left),
+                b'v' => (11, left),
+                b'f' => (12, left),
+                b'0' => (0, left),
+                _ => (byte, after),
+            },
             _ => (byte, after),
         };
         bytes.push(decoded);
@@ -145,6 +179,12 @@ mod tests {
         assert_eq!(Text::backslash(br#"a\"b\\c\x22\n\xzz\q"#).decoded(), "a\"b\\c\"\n\\xzz\\q");
         assert_eq!(Text::backslash(b"\\").decoded(), "\\");
         assert_eq!(Text::backslash(br"\xe2\x82\xac").decoded(), "\u{20ac}");
+    }
+
+    #[test]
+    fn what_openssh_wrote_by_strnvis_is_undone() {
+        assert_eq!(Text::vis(br"a\\b\n\303\244\400\q\0").decoded(), "a\\b\n\u{e4}\\400\\q\0");
+        assert_eq!(Text::vis(b"\\").decoded(), "\\");
     }
 
     #[test]

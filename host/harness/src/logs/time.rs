@@ -3,6 +3,8 @@
 
 use portcullis_domain::Timestamp;
 
+use super::zone::Zone;
+
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// The first moment, in UTC, that no stamp with a year of four digits names.
 const YEAR_10000_MS: u64 = 253_402_300_800_000;
@@ -12,23 +14,117 @@ pub(super) fn plausible(millis: u64) -> Option<Timestamp> {
     (millis < YEAR_10000_MS).then(|| Timestamp::from_millis(millis))
 }
 
-/// Milliseconds since the Unix epoch at which a day began, by the bytes that
-/// named it last.
+/// How far a stamp without a year may lie ahead of now: in which year it is goes by that.
+const AHEAD_MAX_MS: u64 = DAY_MS;
+/// Years that are tried for a day that not every year has.
+const YEARS_TRIED: u32 = 9;
+
+/// What is known about a log's time besides its stamps: the day that was named
+/// last, the zone of stamps that name none, and what time it is.
 #[derive(Clone, Debug, Default)]
-pub(super) struct DateCache {
+pub(super) struct Calendar {
     text: [u8; 11],
+    /// Milliseconds since the Unix epoch at which the day began that was named so.
     midnight_ms: u64,
+    /// The same of a day that was named without its year.
+    yearless: ([u8; 7], u64),
+    zone: Zone,
+    now: Option<Timestamp>,
 }
 
-impl DateCache {
-    /// `2021/04/16 10:22:26`, in UTC.
+impl Calendar {
+    pub(super) fn set_zone(&mut self, zone: Zone) {
+        self.zone = zone;
+    }
+
+    pub(super) fn set_now(&mut self, now: Timestamp) {
+        self.now = Some(now);
+    }
+
+    /// What time it is, if somebody has said so.
+    pub(super) const fn now(&self) -> Option<Timestamp> {
+        self.now
+    }
+
+    /// The instant of a clock's reading in the log's zone, as milliseconds since
+    /// 1970 on that clock.
+    pub(super) fn instant(&mut self, civil_ms: u64) -> Option<Timestamp> {
+        plausible(self.zone.utc(civil_ms, self.now)?)
+    }
+
+    /// `2021/04/16 10:22:26`, in the log's zone.
     pub(super) fn slashed(&mut self, stamp: &[u8]) -> Option<Timestamp> {
         let (date, clock) = stamp.split_at_checked(11)?;
         let midnight = self.midnight(date, |date| match date {
             [y @ .., b'/', m1, m2, b'/', d1, d2, b' '] => days(number(y)?, number(&[*m1, *m2])?, number(&[*d1, *d2])?),
             _ => None,
         })?;
-        Some(Timestamp::from_millis(midnight + seconds(clock)? * 1000))
+        self.instant(midnight + seconds(clock)? * 1000)
+    }
+
+    /// `Apr 16 10:22:26`, as syslog has it: in the log's zone, and in the last
+    /// year in which it isn't more than a day ahead of now. Nobody can say which
+    /// that is as long as nobody has said what time it is.
+    pub(super) fn yearless(&mut self, stamp: &[u8]) -> Option<Timestamp> {
+        let now = self.now?;
+        let (date, clock) = stamp.split_at_checked(7)?;
+        let [m1, m2, m3, b' ', d1, d2, b' '] = date else { return None };
+        let within_day = seconds(clock)? * 1000;
+        let latest = now.as_millis().saturating_add(AHEAD_MAX_MS);
+        let (known, midnight_ms) = self.yearless;
+        if known == date {
+            let read = self.instant(midnight_ms + within_day)?;
+            // A year later the same day may be meant again.
+            if (latest.saturating_sub(300 * DAY_MS)..=latest).contains(&read.as_millis()) {
+                return Some(read);
+            }
+        }
+        let (month, day) = (month(&[*m1, *m2, *m3])?, number(if *d1 == b' ' { &date[5..6] } else { &date[4..6] })?);
+        debug_assert!(d2.is_ascii_digit(), "it was a number");
+        let this_year = u32::try_from(now.as_millis() / (365 * DAY_MS)).ok()? + 1970;
+        for year in (0..YEARS_TRIED).map_while(|ago| (this_year + 1).checked_sub(ago)) {
+            let Some(days) = days(year, month, day) else { continue };
+            match self.instant(days * DAY_MS + within_day) {
+                Some(read) if read.as_millis() <= latest => {
+                    self.yearless = (date.try_into().ok()?, days * DAY_MS);
+                    return Some(read);
+                }
+                Some(_) | None => {}
+            }
+        }
+        None
+    }
+
+    /// `2026-11-22T12:00:00`, with decimals or without, and `Z`, `+01:00` or `+0100`.
+    pub(super) fn rfc_3339(&mut self, stamp: &[u8]) -> Option<Timestamp> {
+        let (date, clock) = stamp.split_at_checked(11)?;
+        let midnight = self.dashed(date)?;
+        let (clock, rest) = clock.split_at_checked(8)?;
+        let mut local = midnight + seconds(clock)? * 1000;
+        let mut zone = rest;
+        if let [b'.', decimals @ ..] = rest {
+            let digits = decimals.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            if !(1..=9).contains(&digits) {
+                return None;
+            }
+            let digit = |place: usize| if place < digits { u64::from(decimals[place] - b'0') } else { 0 };
+            local += digit(0) * 100 + digit(1) * 10 + digit(2);
+            zone = &decimals[digits..];
+        }
+        match zone {
+            b"Z" => plausible(local),
+            [sign, h1, h2, b':', m1, m2] | [sign, h1, h2, m1, m2] => {
+                offset_from(local, *sign, &[*h1, *h2], &[*m1, *m2])
+            }
+            _ => None,
+        }
+    }
+
+    fn dashed(&mut self, date: &[u8]) -> Option<u64> {
+        self.midnight(date, |date| match date {
+            [y @ .., b'-', m1, m2, b'-', d1, d2, b'T'] => days(number(y)?, number(&[*m1, *m2])?, number(&[*d1, *d2])?),
+            _ => None,
+        })
     }
 
     /// `2026-11-22T12:00:00.123Z`.
@@ -36,10 +132,7 @@ impl DateCache {
         let (date, clock) = stamp.split_at_checked(11)?;
         let (clock, fraction) = clock.split_at_checked(8)?;
         let [b'.', millis @ .., b'Z'] = fraction else { return None };
-        let midnight = self.midnight(date, |date| match date {
-            [y @ .., b'-', m1, m2, b'-', d1, d2, b'T'] => days(number(y)?, number(&[*m1, *m2])?, number(&[*d1, *d2])?),
-            _ => None,
-        })?;
+        let midnight = self.dashed(date)?;
         let millis = if millis.len() == 3 { number(millis)? } else { return None };
         Some(Timestamp::from_millis(midnight + seconds(clock)? * 1000 + u64::from(millis)))
     }
@@ -54,18 +147,7 @@ impl DateCache {
             }
             _ => None,
         })?;
-        let local = midnight + seconds(clock)? * 1000;
-        let (hours, minutes) = (number(&[*h1, *h2])?, number(&[*m1, *m2])?);
-        if hours > 23 || minutes > 59 {
-            return None;
-        }
-        let offset = u64::from(hours * 60 + minutes) * 60_000;
-        // East of Greenwich it is earlier in UTC.
-        match sign {
-            b'+' => local.checked_sub(offset).map(Timestamp::from_millis),
-            b'-' => plausible(local + offset),
-            _ => None,
-        }
+        offset_from(midnight + seconds(clock)? * 1000, *sign, &[*h1, *h2], &[*m1, *m2])
     }
 
     fn midnight(&mut self, date: &[u8], days: impl Fn(&[u8]) -> Option<u64>) -> Option<u64> {
@@ -76,6 +158,21 @@ impl DateCache {
         self.text = date.try_into().ok()?;
         self.midnight_ms = midnight_ms;
         Some(midnight_ms)
+    }
+}
+
+/// The instant of a clock's reading so many hours and minutes off UTC.
+fn offset_from(local_ms: u64, sign: u8, hours: &[u8], minutes: &[u8]) -> Option<Timestamp> {
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    if hours > 23 || minutes > 59 {
+        return None;
+    }
+    let offset = u64::from(hours * 60 + minutes) * 60_000;
+    // East of Greenwich it is earlier in UTC.
+    match sign {
+        b'+' => local_ms.checked_sub(offset).map(Timestamp::from_millis),
+        b'-' => plausible(local_ms + offset),
+        _ => None,
     }
 }
 
@@ -126,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_three_stamps_are_read() {
-        let mut cache = DateCache::default();
+        let mut cache = Calendar::default();
         let read = cache.slashed(b"2021/04/16 10:22:26").unwrap();
         assert_eq!(read.as_millis(), jiff_says("2021-04-16T10:22:26Z"));
         let read = cache.rfc_3339_millis(b"2026-11-22T12:00:00.123Z").unwrap();
@@ -139,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_refused() {
-        let mut cache = DateCache::default();
+        let mut cache = Calendar::default();
         for stamp in ["2021/02/29 10:22:26", "2021/04/16 24:00:00", "2021/13/01 00:00:00", "2021/00/01 00:00:00"] {
             assert_eq!(cache.slashed(stamp.as_bytes()), None, "{stamp}");
         }
@@ -156,12 +253,61 @@ mod tests {
         }
     }
 
+    #[test]
+    fn stamps_with_zones_and_decimals_are_read() {
+        let mut calendar = Calendar::default();
+        for (stamp, meant) in [
+            ("2026-11-22T12:00:00Z", "2026-11-22T12:00:00Z"),
+            ("2026-11-22T12:00:00.5Z", "2026-11-22T12:00:00.5Z"),
+            ("2026-11-22T12:00:00.123456+01:00", "2026-11-22T11:00:00.123Z"),
+            ("2026-11-22T12:00:00-0330", "2026-11-22T15:30:00Z"),
+        ] {
+            let read = calendar.rfc_3339(stamp.as_bytes()).map(Timestamp::as_millis);
+            assert_eq!(read, Some(jiff_says(meant)), "{stamp}");
+        }
+        for stamp in [
+            "2026-11-22T12:00:00",
+            "2026-11-22T12:00:00.Z",
+            "2026-11-22T12:00:00.1234567890Z",
+            "2026-11-22T12:00:00+24:00",
+            "2026-11-22T12:00:00Z ",
+            "2026-11-22 12:00:00Z",
+        ] {
+            assert_eq!(calendar.rfc_3339(stamp.as_bytes()), None, "{stamp}");
+        }
+    }
+
+    #[test]
+    fn a_stamp_without_a_year_is_in_the_last_one_that_it_can_be_in() {
+        let mut calendar = Calendar::default();
+        assert_eq!(calendar.yearless(b"Apr 16 10:22:26"), None, "nobody knows");
+        for (now, stamp, meant) in [
+            ("2026-11-22T12:00:00Z", "Nov 22 11:59:59", "2026-11-22T11:59:59Z"),
+            ("2026-11-22T12:00:00Z", "Nov 23 11:00:00", "2026-11-23T11:00:00Z"),
+            ("2026-11-22T12:00:00Z", "Nov 24 11:00:00", "2025-11-24T11:00:00Z"),
+            ("2026-01-01T00:00:05Z", "Dec 31 23:59:59", "2025-12-31T23:59:59Z"),
+            ("2026-12-31T23:59:59Z", "Jan  1 00:00:01", "2027-01-01T00:00:01Z"),
+            ("2026-03-05T00:00:00Z", "Feb 29 00:00:01", "2024-02-29T00:00:01Z"),
+            ("2028-03-05T00:00:00Z", "Feb 29 00:00:01", "2028-02-29T00:00:01Z"),
+            ("2028-03-05T00:00:00Z", "Mar  4 00:00:01", "2028-03-04T00:00:01Z"),
+        ] {
+            calendar.set_now(Timestamp::from_millis(jiff_says(now)));
+            for _the_second_time_from_memory in 0..2 {
+                let read = calendar.yearless(stamp.as_bytes()).map(Timestamp::as_millis);
+                assert_eq!(read, Some(jiff_says(meant)), "{stamp} at {now}");
+            }
+        }
+        for stamp in ["Abr 16 10:22:26", "Apr 31 10:22:26", "Apr 16  0:22:26", "Apr16  10:22:26", "Apr 00 10:22:26"] {
+            assert_eq!(calendar.yearless(stamp.as_bytes()), None, "{stamp}");
+        }
+    }
+
     proptest! {
         #[test]
         fn every_day_is_that_of_a_calendar(second in 0_i64..253_402_300_799) {
             let text = jiff::Timestamp::from_second(second).unwrap().to_string();
             let slashed = text.replace('-', "/").replace('T', " ").replace('Z', "");
-            let mut cache = DateCache::default();
+            let mut cache = Calendar::default();
             let read = cache.slashed(slashed.as_bytes()).unwrap().as_millis();
             prop_assert_eq!(i64::try_from(read).unwrap(), second * 1000);
             // The second time from the cache.

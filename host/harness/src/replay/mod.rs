@@ -146,6 +146,7 @@ impl Replay {
     /// can go on with another log.
     pub fn read(&mut self, input: Input) -> Result<(), ReplayError> {
         let name = input.name().to_owned();
+        let written = input.written();
         let mut lines = input.into_lines();
         let log: Arc<str> = name.as_str().into();
         let parser = match self.parser.take() {
@@ -166,6 +167,10 @@ impl Replay {
                 }
             }
         };
+        let mut parser = parser;
+        if let Some(written) = written {
+            parser.set_now(written);
+        }
         let room = self.unknown_max.saturating_sub(self.unknown.len());
         let (batches, ahead) = sync_channel(BATCHES_AHEAD);
         let read = thread::scope(|scope| {

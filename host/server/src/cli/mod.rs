@@ -77,7 +77,7 @@ enum Command {
     Test(test::TestArgs),
     /// Put recorded traffic through policies: who would have waited or been banned
     ///
-    /// Reads rportd.log, access logs of web servers, Portcullis' own logs or anything that a
+    /// Reads rportd.log, OpenSSH's lines, access logs of web servers, Portcullis' own logs or anything that a
     /// regular expression describes; plain, gzip or zstd. Time is that of the log.
     #[command(after_help = "Exit codes: 0 done; 1 a log couldn't be opened or read to its end, or is in no known \
                             format; 2 usage, configuration, or a plugin that can't run.")]

@@ -9,11 +9,11 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use portcullis_domain::Outcome;
+use portcullis_domain::{Outcome, Timestamp};
 use portcullis_harness::logs::{Format, Input, InputError, Pattern, PatternOptions};
 use portcullis_harness::replay::{Misplaced, Replay, Report, Shown, UNKNOWN_MAX};
 use portcullis_harness::runtime::Settings;
@@ -74,6 +74,7 @@ enum FormatName {
     Combined,
     Portcullis,
     PortcullisJson,
+    Sshd,
     Regex,
 }
 
@@ -165,7 +166,7 @@ fn run(args: &ReplayArgs, mut replay: Replay) -> Result<(Replayed, Result<(), Fa
             None => Input::new(&log.name, bar.wrap_read(io::stdin())),
         };
         let read = match input {
-            Ok(input) => replay.read(input).map_err(|error| error.to_string()),
+            Ok(input) => replay.read(input.written_at(log.written)).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = read {
@@ -186,6 +187,8 @@ struct Log<'a> {
     /// None for the standard input.
     path: Option<&'a Path>,
     bytes: u64,
+    /// When it was written to for the last time; of a stream now.
+    written: Timestamp,
 }
 
 impl<'a> Log<'a> {
@@ -194,18 +197,24 @@ impl<'a> Log<'a> {
     fn find(path: &'a Path) -> Result<Self, Failed> {
         let name = path.display().to_string();
         if path == Path::new("-") {
-            return Ok(Self { name: "standard input".to_owned(), path: None, bytes: 0 });
+            let written = instant(SystemTime::now());
+            return Ok(Self { name: "standard input".to_owned(), path: None, bytes: 0, written });
         }
         let found = fs::metadata(path).and_then(|found| {
             // A pipe is opened but once: whoever writes into it would take the first reader's end for its own.
             if found.is_file() {
                 File::open(path)?;
             }
-            Ok(found.len())
+            Ok((found.len(), found.modified()?))
         });
-        let bytes = found.map_err(|error| Failed::No(InputError::new(&name, 0, error).to_string()))?;
-        Ok(Self { name, path: Some(path), bytes })
+        let (bytes, modified) = found.map_err(|error| Failed::No(InputError::new(&name, 0, error).to_string()))?;
+        Ok(Self { name, path: Some(path), bytes, written: instant(modified) })
     }
+}
+
+fn instant(time: SystemTime) -> Timestamp {
+    let millis = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    Timestamp::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
 }
 
 /// How far it has come, by bytes as they are on disk; only on a terminal.
@@ -266,6 +275,7 @@ fn format(args: &ReplayArgs) -> Result<Option<Format>, Failed> {
         (FormatName::Combined, None) => Ok(Some(Format::Combined)),
         (FormatName::Portcullis, None) => Ok(Some(Format::Portcullis)),
         (FormatName::PortcullisJson, None) => Ok(Some(Format::PortcullisJson)),
+        (FormatName::Sshd, None) => Ok(Some(Format::Sshd)),
     }
 }
 
