@@ -532,6 +532,15 @@ fn every_format_by_a_sample() {
             "{{\"time\":\"2021-04-16T10:00:{second:02}.000Z\",\"level\":\"info\",{rest},\"source\":\"203.0.113.7\"}}"
         )
     };
+    let caddy = |second: u64, status: u16| {
+        format!(
+            "{{\"ts\":{}.25,\"request\":{{\"remote_ip\":\"203.0.113.7\",\"method\":\"GET\",\"uri\":\"/x\"}},\
+             \"user_id\":\"\",\"status\":{status}}}",
+            1_764_080_400 + second
+        )
+    };
+    let reported =
+        |second: u64, rest: &str| format!("{{\"at\":{},\"source\":\"203.0.113.7\",{rest}}}", 1_764_080_400 + second);
     let failed = "Failed login attempt for client auth id \"a%20b\", forcing to wait for 2s";
     let samples = [
         ("rportd", vec![not_found(0, "203.0.113.7"), not_found(1, "203.0.113.7")], "scanner", 2),
@@ -556,6 +565,9 @@ fn every_format_by_a_sample() {
             "ban",
             5,
         ),
+        ("caddy", vec![caddy(0, 404), caddy(1, 404), caddy(2, 200)], "scanner", 2),
+        ("report", (0..2).map(|n| reported(n, "\"path\":\"/x\",\"status\":404")).collect(), "scanner", 2),
+        ("report", (0..5).map(|n| reported(n * 10, "\"client\":\"a b\",\"outcome\":\"failure\"")).collect(), "ban", 5),
     ];
     for (format, lines, policy, matched) in samples {
         let text: String = lines.iter().map(|line| format!("{}\n", line.trim_end())).collect();

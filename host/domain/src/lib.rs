@@ -32,7 +32,7 @@ mod maps;
 mod sync;
 
 pub use event::{Attempt, Attribute, ClientId, Event, IdTooLong, Outcome, Request};
-pub use gate::{ActError, Admission, Admitted, Finished, Gate, Observed, Passage, Recognised, Refusal};
+pub use gate::{ActError, Admission, Admitted, Finished, Gate, Inquiry, Observed, Passage, Recognised, Refusal};
 pub use guard::Tripped;
 pub use judge::{
     Answered, Denied, Interest, Judge, Judgement, Kept, Kind, PolicyMode, Provenance, StateFormat, SubjectBy,

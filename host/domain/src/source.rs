@@ -90,21 +90,40 @@ impl SourceRules {
         I::IntoIter: DoubleEndedIterator,
     {
         let peer = peer.to_canonical();
-        let mut values = forwarded_for.into_iter().rev().peekable();
+        let mut values = forwarded_for.into_iter().peekable();
         let peer_trusted = contains(&self.trusted_proxies, peer);
         if !peer_trusted {
             let header_ignored = values.peek().is_some();
             return Decided { source: Source::new(peer, self.ipv6_prefix), peer_trusted, header_ignored };
         }
-        let mut hop = peer;
-        for entry in values.flat_map(|value| value.rsplit(|&byte| byte == b',')) {
+        let hop = self.walk(values).unwrap_or(peer);
+        Decided { source: Source::new(hop, self.ipv6_prefix), peer_trusted, header_ignored: false }
+    }
+
+    /// The source of a request that a proxy holds and asks about, whose own word
+    /// is believed whatever `trusted_proxies` says: the rightmost entry, from
+    /// where the walk goes on as in rule 2 (rule 40). None if there is no entry
+    /// or the rightmost makes no sense: then only the proxy itself is known.
+    pub fn of_forwarded<'a, I>(&self, forwarded_for: I) -> Option<Source>
+    where
+        I: IntoIterator<Item = &'a [u8]>,
+        I::IntoIter: DoubleEndedIterator,
+    {
+        self.walk(forwarded_for.into_iter()).map(|address| Source::new(address, self.ipv6_prefix))
+    }
+
+    /// From the right to the first entry that isn't a trusted proxy, or to the
+    /// last before one that makes no sense.
+    fn walk<'a>(&self, values: impl DoubleEndedIterator<Item = &'a [u8]>) -> Option<IpAddr> {
+        let mut hop = None;
+        for entry in values.rev().flat_map(|value| value.rsplit(|&byte| byte == b',')) {
             let Some(address) = parse_entry(entry) else { break };
-            hop = address;
-            if !contains(&self.trusted_proxies, hop) {
+            hop = Some(address);
+            if !contains(&self.trusted_proxies, address) {
                 break;
             }
         }
-        Decided { source: Source::new(hop, self.ipv6_prefix), peer_trusted, header_ignored: false }
+        hop
     }
 
     /// Networks that are never banned (rule 4): those named so, and trusted proxies.

@@ -168,6 +168,29 @@ fn rule_11_a_refusal_isnt_judged_and_extends_nothing() {
 }
 
 #[test]
+fn rule_40_asking_is_rule_11_without_a_turn_and_changes_nothing() {
+    let world = world(vec![waits(seconds(2)), waits_by(SubjectBy::Source, seconds(1)), bans_at(3, HOUR)]);
+    let look = |address: &str, inquiry| world.gate.look(world.source(address), inquiry);
+    let (abc, other) = (client("abc"), client("other"));
+    world.fail("203.0.113.7", "abc");
+    for _ in 0..100 {
+        assert_eq!(look("203.0.113.7", Inquiry::Request), Ok(()), "who waits may ask for pages");
+        assert_eq!(look("203.0.113.7", Inquiry::Login(Some(&abc))), Err(Refusal::Waiting(seconds(2))));
+        assert_eq!(look("203.0.113.7", Inquiry::Login(None)), Err(Refusal::Waiting(seconds(1))));
+        assert_eq!(look("203.0.113.7", Inquiry::Login(Some(&other))), Err(Refusal::Waiting(seconds(1))));
+        assert_eq!(look("192.0.2.1", Inquiry::Login(Some(&abc))), Err(Refusal::Waiting(seconds(2))));
+        assert_eq!(look("192.0.2.1", Inquiry::Login(None)), Ok(()));
+    }
+    world.advance(seconds(2));
+    assert_eq!(look("203.0.113.7", Inquiry::Login(Some(&abc))), Ok(()));
+    world.fail("203.0.113.7", "abc");
+    world.advance(seconds(2));
+    assert_eq!(banned_network(&world.fail("203.0.113.7", "abc")), "203.0.113.7/32", "asking counted for nothing");
+    assert_eq!(look("203.0.113.7", Inquiry::Request), Err(Refusal::Banned(HOUR)));
+    assert_eq!(look("192.0.2.1", Inquiry::Request), Ok(()));
+}
+
+#[test]
 fn rule_11_retry_after_rounds_up() {
     let world = world(vec![waits(Duration::from_millis(2700))]);
     world.fail("203.0.113.7", "abc");

@@ -72,3 +72,25 @@ fn rule_3_mapped_addresses_are_ipv4_and_ipv6_counts_by_its_prefix() {
     assert_eq!(v6.to_string(), "2001:db8:1:2:3:4:5:6", "plugins and logs see the full address");
     assert_eq!(v6.network().to_string(), "2001:db8:1:2::/64");
 }
+
+#[test]
+fn rule_40_a_proxy_that_asks_is_believed_about_the_last_hop_and_no_client_about_itself() {
+    let source = |forwarded_for: &[&str]| {
+        let values = forwarded_for.iter().map(|value| value.as_bytes());
+        behind_proxies().of_forwarded(values).map(|source| source.to_string())
+    };
+    for (forwarded_for, expected) in [
+        (vec!["203.0.113.7"], Some("203.0.113.7")),
+        (vec!["8.8.8.8, 203.0.113.7"], Some("203.0.113.7")),
+        (vec!["8.8.8.8", "203.0.113.7"], Some("203.0.113.7")),
+        (vec!["8.8.8.8, 203.0.113.7, 10.0.0.2"], Some("203.0.113.7")),
+        (vec!["nonsense, 10.0.0.2"], Some("10.0.0.2")),
+        (vec!["203.0.113.7:4711"], Some("203.0.113.7")),
+        (vec![], None),
+        (vec![""], None),
+        (vec!["203.0.113.7, unknown"], None),
+        (vec!["203.0.113.7,"], None),
+    ] {
+        assert_eq!(source(&forwarded_for).as_deref(), expected, "{forwarded_for:?}");
+    }
+}

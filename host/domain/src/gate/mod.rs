@@ -7,6 +7,7 @@
 //! can't skip a step, it can only forget to answer.
 
 mod acts;
+mod asking;
 mod judging;
 mod observing;
 mod outcome;
@@ -31,6 +32,7 @@ use crate::verified::VerifiedPairs;
 use crate::witness::Witness;
 
 pub use acts::{ActError, BAN_BY_HAND_PREFIX_MIN};
+pub use asking::Inquiry;
 pub use observing::Observed;
 pub use outcome::{Admission, Admitted, Finished, Passage, Recognised, Refusal};
 

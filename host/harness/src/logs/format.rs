@@ -8,7 +8,7 @@ use portcullis_domain::Timestamp;
 use super::sshd::{self, Connections};
 use super::time::Calendar;
 use super::zone::Zone;
-use super::{Parsed, Pattern, access, portcullis, rportd};
+use super::{Parsed, Pattern, access, caddy, portcullis, report, rportd};
 
 /// Lines that are looked at to find out a log's format.
 pub const SAMPLE_LINES: usize = 100;
@@ -31,14 +31,26 @@ pub enum Format {
     PortcullisJson,
     /// OpenSSH's server, in the files of syslog or as `journalctl` writes it.
     Sshd,
+    /// Caddy's JSON access log.
+    Caddy,
+    /// Events as `POST /report` takes them, one a line.
+    Report,
     /// Anything else, by a regular expression.
     Pattern(Arc<Pattern>),
 }
 
 impl Format {
     /// Those that need nothing said about them.
-    pub const KNOWN: [Self; 6] =
-        [Self::Rportd, Self::Combined, Self::Common, Self::Portcullis, Self::PortcullisJson, Self::Sshd];
+    pub const KNOWN: [Self; 8] = [
+        Self::Rportd,
+        Self::Combined,
+        Self::Common,
+        Self::Portcullis,
+        Self::PortcullisJson,
+        Self::Sshd,
+        Self::Caddy,
+        Self::Report,
+    ];
 
     /// Its name, as an option has it.
     #[must_use]
@@ -50,6 +62,8 @@ impl Format {
             Self::Portcullis => "portcullis",
             Self::PortcullisJson => "portcullis-json",
             Self::Sshd => "sshd",
+            Self::Caddy => "caddy",
+            Self::Report => "report",
             Self::Pattern(_) => "regex",
         }
     }
@@ -139,6 +153,8 @@ impl Parser {
             Format::Portcullis => portcullis::parse_text(calendar, line),
             Format::PortcullisJson => portcullis::parse_json(calendar, line),
             Format::Sshd => sshd::parse(calendar, &mut self.connections, self.bare, line),
+            Format::Caddy => caddy::parse(line),
+            Format::Report => report::read_report(line, None).map_or(Parsed::Unknown, Parsed::Entry),
             Format::Pattern(pattern) => pattern.parse(calendar, line),
         }
     }

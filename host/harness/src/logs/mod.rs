@@ -12,11 +12,13 @@
 //! id, a user agent).
 
 mod access;
+mod caddy;
 mod field;
 mod format;
 mod input;
 mod pattern;
 mod portcullis;
+mod report;
 mod rportd;
 mod sshd;
 mod text;
@@ -33,6 +35,7 @@ use portcullis_domain::{Outcome, Timestamp};
 pub use format::{Format, Parser, SAMPLE_LINES};
 pub use input::{Input, InputError, LINE_BYTES_MAX, Line, Lines};
 pub use pattern::{Pattern, PatternError, PatternOptions};
+pub use report::{ATTRIBUTES_MAX, ReportError, read_report};
 pub use text::Text;
 
 /// What a parser makes of one line.

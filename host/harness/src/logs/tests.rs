@@ -210,6 +210,64 @@ fn pattern(expression: &str, options: PatternOptions) -> Format {
 }
 
 #[test]
+fn caddys_lines() {
+    let line = |request: &str, rest: &str| {
+        format!(
+            r#"{{"level":"info","ts":1764080405.25,"logger":"http.log.access","msg":"handled request","request":{{"remote_ip":"203.0.113.7",{request}}},"duration":0.001,"size":0,{rest},"resp_headers":{{}}}}"#
+        )
+    };
+    let get = r#""method":"GET","uri":"/x?a=b","headers":{"User-Agent":["curl"]}"#;
+    let basic = r#""method":"GET","uri":"/x","headers":{"Authorization":[]}"#;
+    let redacted = r#""client_ip":"2001:db8::7","method":"GET","uri":"/x","headers":{"Authorization":["REDACTED"]}"#;
+    let at = "2025-11-25T14:20:05.25Z";
+    for (line, wanted) in [
+        (line(get, r#""user_id":"","status":404"#), format!("{at} 203.0.113.7 - request GET /x 404 [curl] !")),
+        (line(get, r#""status":401"#), format!("{at} 203.0.113.7 - request GET /x 401 [curl] !")),
+        (line(get, r#""user_id":"ann","status":200"#), format!("{at} 203.0.113.7 ann request GET /x 200 [curl]")),
+        (line(basic, r#""user_id":"","status":401"#), format!("{at} 203.0.113.7 - login Failure by GET /x 401 !")),
+        (line(redacted, r#""user_id":"","status":401"#), format!("{at} 2001:db8::7 - login Failure by GET /x 401 !")),
+        (line(get, r#""user_id":"","status":0"#), "Other".to_owned()),
+        (r#"{"level":"info","ts":1764080405.25,"msg":"serving initial configuration"}"#.to_owned(), "Other".to_owned()),
+        (line(get, r#""status":404"#).replace("203.0.113.7", "example.org"), "Unknown".to_owned()),
+        (line(get, r#""status":404"#).replace("1764080405.25", "\"2025-11-25\""), "Unknown".to_owned()),
+        ("203.0.113.7".to_owned(), "Unknown".to_owned()),
+    ] {
+        check(&Format::Caddy, &[(line.as_str(), wanted.as_str())]);
+    }
+}
+
+#[test]
+fn reported_lines() {
+    check(
+        &Format::Report,
+        &[
+            (
+                r#"{"at":"2026-11-22T12:00:00.5+02:00","source":"203.0.113.7","method":"GET","path":"/x?a","status":404}"#,
+                "2026-11-22T10:00:00.5Z 203.0.113.7 - request GET /x 404 !",
+            ),
+            (
+                r#"{"at":1764080405,"source":"203.0.113.7","client":"","outcome":"","path":"/","status":"200"}"#,
+                "2025-11-25T14:20:05Z 203.0.113.7 - request GET / 200",
+            ),
+            (
+                r#"{"at":1764080405,"source":"203.0.113.7","client":"a b","outcome":"failure"}"#,
+                "2025-11-25T14:20:05Z 203.0.113.7 a b login Failure !",
+            ),
+            (
+                r#"{"at":1764080405,"source":"203.0.113.7","client":"a","outcome":"success","status":302}"#,
+                "2025-11-25T14:20:05Z 203.0.113.7 a login Success",
+            ),
+            (
+                r#"{"at":1764080405,"source":"203.0.113.7","client":"a","outcome":"failure","method":"POST","path":"/login","status":401}"#,
+                "2025-11-25T14:20:05Z 203.0.113.7 a login Failure by POST /login 401 !",
+            ),
+            (r#"{"source":"203.0.113.7","status":404}"#, "Unknown"),
+            (r#"{"at":1764080405,"source":"203.0.113.7"}"#, "Unknown"),
+        ],
+    );
+}
+
+#[test]
 fn lines_by_a_regular_expression() {
     let sshd = r"(?<time>\S+) host sshd\[\d+\]: (?<outcome>Failed|Accepted) password for (?:invalid user )?(?<client>.*) from (?<ip>\S+) port \d+ ssh2";
     check(
@@ -429,6 +487,19 @@ fn strangers_words() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }
 
+/// As Caddy writes it.
+fn caddy(words: &str, more: &str) -> String {
+    serde_json::json!({
+        "level": "info", "ts": 971_211_336.0, "logger": "http.log.access.log0", "msg": "handled request",
+        "request": {
+            "remote_ip": "203.0.113.7", "remote_port": "4711", "proto": "HTTP/1.1", "method": "GET", "host": more,
+            "uri": format!("/{words}"), "headers": {"User-Agent": [more], "X-Forwarded-For": [words]}
+        },
+        "user_id": "", "duration": 0.001, "size": 0, "status": 404, "resp_headers": {"Server": ["Caddy"]}
+    })
+    .to_string()
+}
+
 /// As Apache and nginx write what clients say.
 fn backslashed(text: &str) -> String {
     let encode = |byte: u8| match byte {
@@ -462,7 +533,7 @@ proptest! {
                     text.split_once(" from ").and_then(|(_, rest)| rest.split(' ').next())
                 }
                 Format::Sshd => text.rsplit_once(" port ").and_then(|(text, _)| text.rsplit(' ').next()),
-                Format::PortcullisJson => None,
+                Format::PortcullisJson | Format::Caddy | Format::Report => None,
             };
             let there: Option<IpAddr> = place.and_then(|place| place.parse().ok());
             prop_assert_eq!(Some(entry.from), there.map(|ip| ip.to_canonical()), "{} {}", format.name(), text);
@@ -483,6 +554,11 @@ proptest! {
             (Format::Combined, format!(
                 "203.0.113.7 - x{coded} [10/Oct/2000:13:55:36 -0700] \"GET /{coded} HTTP/1.1\" 404 1 \"{coded}\" \"{agent}\""
             )),
+            (Format::Caddy, caddy(&words, &more)),
+            (Format::Report, serde_json::json!({
+                "at": 971_211_336, "source": "203.0.113.7", "client": format!("x{words}"), "path": format!("/{words}"),
+                "status": 404, "attributes": {"user-agent": more}
+            }).to_string()),
         ] {
             let parsed = Parser::new(format).parse(line.as_bytes()).clone();
             let Parsed::Entry(entry) = parsed else { return Err(TestCaseError::fail(format!("no entry: {line}"))) };

@@ -75,6 +75,8 @@ enum FormatName {
     Portcullis,
     PortcullisJson,
     Sshd,
+    Caddy,
+    Report,
     Regex,
 }
 
@@ -276,6 +278,8 @@ fn format(args: &ReplayArgs) -> Result<Option<Format>, Failed> {
         (FormatName::Portcullis, None) => Ok(Some(Format::Portcullis)),
         (FormatName::PortcullisJson, None) => Ok(Some(Format::PortcullisJson)),
         (FormatName::Sshd, None) => Ok(Some(Format::Sshd)),
+        (FormatName::Caddy, None) => Ok(Some(Format::Caddy)),
+        (FormatName::Report, None) => Ok(Some(Format::Report)),
     }
 }
 
