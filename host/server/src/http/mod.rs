@@ -15,6 +15,7 @@ pub mod headers;
 mod listen;
 mod options;
 pub(crate) mod path;
+mod patience;
 mod pool;
 pub mod proxy;
 mod reply;

@@ -37,7 +37,9 @@ struct Pool {
 
 struct Idle {
     sender: SendRequest<Body>,
-    since: Instant,
+    /// Whether [`prune`] has seen it here, and when first: a clock needn't be
+    /// asked for each request.
+    seen: Option<Instant>,
 }
 
 impl Pool {
@@ -54,7 +56,7 @@ impl Pool {
     /// The connection used last: the others may grow old and go.
     fn take(&mut self) -> Option<SendRequest<Body>> {
         while let Some(idle) = self.idle.pop_back() {
-            if idle.sender.is_ready() && idle.since.elapsed() < self.idle_timeout {
+            if idle.sender.is_ready() {
                 return Some(idle.sender);
             }
         }
@@ -63,7 +65,10 @@ impl Pool {
 
     fn prune(&mut self, now: Instant) {
         let timeout = self.idle_timeout;
-        self.idle.retain(|idle| !idle.sender.is_closed() && now.duration_since(idle.since) < timeout);
+        self.idle.retain_mut(|idle| {
+            let since = *idle.seen.get_or_insert(now);
+            !idle.sender.is_closed() && now.duration_since(since) < timeout
+        });
     }
 
     /// Whether anything refers to it: one that nothing does is made anew when it is needed.
@@ -82,7 +87,8 @@ fn with_pool<T>(upstream: &Upstream, act: impl FnOnce(&mut Pool) -> T) -> T {
     })
 }
 
-/// Lets go of this thread's connections that have been idle for too long.
+/// Lets go of this thread's connections that have been idle for too long; to be
+/// called now and then.
 pub(super) fn prune() {
     POOLS.with_borrow_mut(|pools| {
         let now = Instant::now();
@@ -163,7 +169,7 @@ impl Lease {
     fn put(self) {
         POOLS.with_borrow_mut(|pools| {
             if let Some(pool) = pools.iter_mut().find(|pool| pool.upstream == self.upstream) {
-                pool.idle.push_back(Idle { sender: self.sender, since: Instant::now() });
+                pool.idle.push_back(Idle { sender: self.sender, seen: None });
             }
         });
     }

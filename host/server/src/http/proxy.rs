@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::body::{Body, Outcome, Progress};
 use super::connection::Connection;
 use super::headers::{self, Hop};
+use super::patience::Patience;
 use super::pool::Lease;
 use super::tunnel;
 use super::upstream::{ClientBodyFault, Upstream, UpstreamError};
@@ -127,7 +128,7 @@ async fn send(
 ) -> Result<Response<Incoming>, Failure> {
     let patience = upstream.options().response_head_timeout;
     let mut response = pin!(lease.sender().try_send_request(request));
-    let mut slow = pin!(tokio::time::sleep(patience));
+    let mut slow = Patience::new(patience);
     loop {
         tokio::select! {
             biased;
@@ -138,9 +139,9 @@ async fn send(
                 });
             }
             () = &mut slow => {
-                let deadline = progress.map(|progress| progress.last() + patience);
-                match deadline {
-                    Some(deadline) if deadline > Instant::now() => slow.as_mut().reset(deadline),
+                let left = progress.map(|progress| (progress.last() + patience).duration_since(Instant::now()));
+                match left {
+                    Some(left) if !left.is_zero() => slow = Patience::new(left),
                     _ => return Err(Failure::Slow),
                 }
             }

@@ -26,6 +26,7 @@ use super::cap::ConnectionCap;
 use super::connection::{Clock, Connection, Limits};
 use super::listen;
 use super::options::HttpOptions;
+use super::patience;
 use super::pool;
 use super::reply::{Form, Status};
 use super::service::{Refusal, RefusedRequest, Service};
@@ -129,6 +130,7 @@ impl<S: Service> Worker<S> {
             }
         }
         let mut ticks = tokio::time::interval(self.options.sweep_interval());
+        patience::begin(self.options.sweep_interval());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let limits = Limits::new(&self.options);
         let timeout = loop {
@@ -161,6 +163,7 @@ impl<S: Service> Worker<S> {
         self.clock.advance_to(start.elapsed());
         self.each(|connection| connection.sweep(limits));
         pool::prune();
+        patience::sweep();
     }
 
     fn each(&self, act: impl Fn(&Connection)) {
