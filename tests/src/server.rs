@@ -233,6 +233,16 @@ impl Server {
         self.address_after("administered with a token on ")
     }
 
+    /// Where other proxies ask it.
+    ///
+    /// # Panics
+    /// If they can't.
+    #[must_use]
+    #[track_caller]
+    pub fn decide_address(&self) -> SocketAddr {
+        self.address_after("other proxies ask on ")
+    }
+
     /// Where it tells of its health.
     ///
     /// # Panics

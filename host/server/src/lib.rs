@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod counters;
+pub mod decide;
 pub mod gatekeeper;
 pub mod http;
 pub mod journal;

@@ -33,6 +33,8 @@ pub struct Running {
     pub started: jiff::Timestamp,
     /// Where clients connect, with the ports that port 0 became.
     pub addresses: Vec<SocketAddr>,
+    /// Where other proxies ask.
+    pub decide_addresses: Vec<SocketAddr>,
     /// The server is ending: requests under way are finished, and no more come.
     pub ending: AtomicBool,
     /// Answers requests; it has the gate.

@@ -39,6 +39,12 @@ fn the_openapi_document_is_that_of_the_code() {
 }
 
 #[test]
+fn the_document_for_other_proxies_is_that_of_the_code() {
+    let text = portcullis::decide::openapi().to_pretty_json().unwrap();
+    stands("decide.openapi.json", &format!("{text}\n"));
+}
+
+#[test]
 fn the_configuration_reference_is_that_of_the_code() {
     let text = format!(
         "# Configuration\n\n\

@@ -38,6 +38,9 @@ pub struct Status {
     pub in_force_since: String,
     /// Where clients connect.
     pub listen: Vec<String>,
+    /// Where other proxies ask, if anywhere.
+    #[serde(default)]
+    pub asked_on: Vec<String>,
     /// The service behind, if there is one.
     pub upstream: Option<String>,
     /// Who checks secrets: `file` or `upstream`.

@@ -18,8 +18,9 @@ use crate::auth::{Fingerprints, HashPool, ProcessKey};
 use crate::clock::HostClock;
 use crate::config::{Config, Overrides, StoreKind};
 use crate::counters::Counters;
+use crate::decide::Decider;
 use crate::gatekeeper::Gatekeeper;
-use crate::http::{self, Handle, Listening, ServeOptions, Tunnels};
+use crate::http::{self, ConnectionCap, Handle, Listening, ServeOptions, Tunnels};
 use crate::journal::Journal;
 use crate::log::{Log, Target};
 use crate::noted::Noting;
@@ -35,6 +36,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 const LOG_TICK_INTERVAL: Duration = Duration::from_secs(1);
 /// Reloads by signal that are waited for at once, to tell the service manager; more are one more reload.
 const RELOADS_MAX: usize = 4;
+/// Connections kept for other proxies, if there are four times as many.
+const DECIDE_CONNECTIONS_MAX: usize = 2048;
 /// Connections kept for the admin, whatever strangers do.
 const ADMIN_SLOTS: usize = 1;
 
@@ -102,6 +105,7 @@ fn run(
     let listening = listening.map_or_else(|| http::bind(serve_options(&setup.config)), Ok);
     let handle = listening.and_then(|listening| listening.serve(&Arc::new(gatekeeper.clone())));
     let handle = handle.map_err(anyhow::Error::from)?;
+    let deciding = decide(&setup.config, handle.cap(), &gatekeeper)?;
     announce(&handle, &setup);
     let started = setup.config.clone();
     let (config_file, log_too) = (args.config, log.clone());
@@ -125,6 +129,7 @@ fn run(
     let running = Running {
         started: since,
         addresses: handle.addresses().to_vec(),
+        decide_addresses: deciding.as_ref().map(|deciding| deciding.addresses().to_vec()).unwrap_or_default(),
         ending: AtomicBool::new(false),
         gatekeeper,
         store: kept.store,
@@ -138,14 +143,18 @@ fn run(
     };
     let running = Arc::new(running);
     let administration = admin.serve(Arc::clone(&running)).context("can't start the administration")?;
-    manager.ready(&status(&handle));
-    let house = House { gate: &gate, swapping: &swapping, log, handle: &handle, manager: &manager };
+    manager.ready(&status(&[&handle]));
+    let handles: Vec<&Handle> = [&handle].into_iter().chain(&deciding).collect();
+    let house = House { gate: &gate, swapping: &swapping, log, handles: &handles, manager: &manager };
     waiting.block_on(house.keep(&mut signals));
     manager.stopping();
     running.ending.store(true, Ordering::Relaxed);
     tracing::info!("ending: requests under way have {} s", drain_timeout.as_secs());
     handle.drain(drain_timeout);
-    let joined = handle.join();
+    if let Some(deciding) = &deciding {
+        deciding.drain(drain_timeout);
+    }
+    let joined = deciding.map_or(Ok(()), Handle::join).and(handle.join());
     drop(administration);
     journal.close();
     if let Some(keeper) = &kept.keeper {
@@ -239,9 +248,35 @@ fn announce(handle: &Handle, setup: &Setup) {
     }
 }
 
+/// Where other proxies ask, if anywhere. A part of the connections is set aside for them.
+fn decide(config: &Config, cap: &ConnectionCap, gatekeeper: &Gatekeeper) -> Result<Option<Handle>, Failed> {
+    if config.decide.address.is_empty() {
+        return Ok(None);
+    }
+    let workers = workers(config);
+    let options = ServeOptions {
+        workers,
+        name: "decide".to_owned(),
+        cap: cap.reserve(DECIDE_CONNECTIONS_MAX.min(cap.limit() / 4)),
+        ..ServeOptions::new(config.decide.address.clone(), http_options(config, workers))
+    };
+    let handle = http::serve(options, Arc::new(Decider::new(gatekeeper.clone()))).map_err(anyhow::Error::from)?;
+    for address in handle.addresses() {
+        tracing::info!("other proxies ask on {address}");
+    }
+    Ok(Some(handle))
+}
+
+/// What each worker of all of these says of itself; nothing once one has ended.
+fn sweeps(handles: &[&Handle]) -> Vec<u64> {
+    let each: Vec<Vec<u64>> = handles.iter().map(|handle| handle.sweeps()).collect();
+    if each.iter().any(Vec::is_empty) { Vec::new() } else { each.concat() }
+}
+
 /// For whoever asks the service manager.
-fn status(handle: &Handle) -> String {
-    let addresses: Vec<_> = handle.addresses().iter().map(ToString::to_string).collect();
+fn status(handles: &[&Handle]) -> String {
+    let addresses = handles.first().map(|handle| handle.addresses().to_vec()).unwrap_or_default();
+    let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     format!("serving {}", addresses.join(", "))
 }
 
@@ -270,7 +305,8 @@ struct House<'a> {
     gate: &'a Gate,
     swapping: &'a SwapThread,
     log: &'a Log,
-    handle: &'a Handle,
+    /// The gateway's workers, and then others.
+    handles: &'a [&'a Handle],
     manager: &'a Manager,
 }
 
@@ -299,7 +335,7 @@ impl House<'_> {
                     }
                 }
                 // What came of it the log has.
-                Some(_) = reloads.join_next() => self.manager.ready(&status(self.handle)),
+                Some(_) = reloads.join_next() => self.manager.ready(&status(self.handles)),
                 _ = sweep.tick() => self.gate.sweep(),
                 _ = log_tick.tick() => {
                     self.log.tick();
@@ -307,7 +343,7 @@ impl House<'_> {
                 }
                 () = next(&mut sign) => {
                     // A worker that is stuck or gone is not alive, whatever else runs.
-                    if pulse.beats(&self.handle.sweeps(), Instant::now()) {
+                    if pulse.beats(&sweeps(self.handles), Instant::now()) {
                         self.manager.alive();
                     }
                 }

@@ -93,10 +93,18 @@ impl Overrides {
     }
 }
 
+/// The sections whose keys are looked at together.
+pub(super) struct Sections<'t> {
+    pub(super) source: Section<'t>,
+    pub(super) decide: Section<'t>,
+    pub(super) auth: Section<'t>,
+    pub(super) admin: Section<'t>,
+}
+
 /// Reports settings that don't go together. Keys already found wrong are left
 /// out, so that one mistake isn't reported as two.
-pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, sections: [Section<'t>; 3], overrides: &Overrides) {
-    let [source, auth, admin] = sections;
+pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, sections: Sections<'t>, overrides: &Overrides) {
+    let Sections { source, decide, auth, admin } = sections;
     if config.listen.address.is_empty() && reader.clean("listen.address") {
         reader.mistake(Place::Nowhere, "listen.address", conflict("at least one address is needed"));
     }
@@ -111,6 +119,15 @@ pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, sections: [Sec
     if config.auth.failure_statuses.is_empty() && reader.clean("auth.failure_statuses") {
         conflict_at(reader, auth, "auth.failure_statuses", "at least one status is needed, else no login ever fails");
     }
+    if everyone(&config.decide.trusted) {
+        let why = "a network of all addresses: anyone could have anyone banned";
+        conflict_at(reader, decide, "decide.trusted", why);
+    }
+    let shared = config.decide.address.iter().find(|address| overlaps(&config.listen.address, **address));
+    if let Some(shared) = shared.filter(|_| reader.clean("decide.address")) {
+        let why = format!("{shared} is in listen.address: strangers would ask, and proxies be answered as strangers");
+        conflict_at(reader, decide, "decide.address", &why);
+    }
     check_admin(reader, config, admin);
     if !reader.clean("auth.mode") {
         return;
@@ -119,6 +136,13 @@ pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, sections: [Sec
         Mode::File => check_file_mode(reader, config, auth),
         Mode::Upstream => check_upstream_mode(reader, config, auth, overrides),
     }
+}
+
+/// Whether a connection to that address could come to one of these.
+fn overlaps(listened: &[SocketAddr], address: SocketAddr) -> bool {
+    let either =
+        |one: &SocketAddr| one.ip() == address.ip() || one.ip().is_unspecified() || address.ip().is_unspecified();
+    listened.iter().any(|one| one.port() == address.port() && address.port() != 0 && either(one))
 }
 
 fn check_admin<'t>(reader: &mut Reader<'t>, config: &Config, admin: Section<'t>) {
@@ -150,13 +174,10 @@ fn check_file_mode<'t>(reader: &mut Reader<'t>, config: &Config, auth: Section<'
 }
 
 fn check_upstream_mode<'t>(reader: &mut Reader<'t>, config: &Config, auth: Section<'t>, overrides: &Overrides) {
-    if config.upstream.is_none() && reader.clean("upstream.url") {
-        conflict_at(
-            reader,
-            auth,
-            "auth.mode",
-            "mode \"upstream\" needs upstream.url: the service behind checks the secrets",
-        );
+    if config.upstream.is_none() && config.decide.address.is_empty() && reader.clean("upstream.url") {
+        let why = "mode \"upstream\" needs upstream.url: the service behind checks the secrets (or decide.address: a \
+                   service behind another proxy does)";
+        conflict_at(reader, auth, "auth.mode", why);
     }
     if config.auth.file.is_some() {
         conflict_at(reader, auth, "auth.file", "only used in file mode, and auth.mode is \"upstream\"");

@@ -67,10 +67,30 @@ pub const KEYS: &[Key] = &[
     key("upstream.connect_timeout", DURATION, r#""5s""#, "Time to connect to the service."),
     key("upstream.response_timeout", DURATION, r#""60s""#, "Time until the head of the service's response is there."),
     key("upstream.max_connections", COUNT, "10000", "Connections to the service open at once, tunnels included."),
+    at_start(key(
+        "decide.address",
+        "list of address:port",
+        "[]",
+        "Where other proxies ask about requests and report what came of them; none: nowhere.",
+    )),
+    key(
+        "decide.trusted",
+        NETWORKS,
+        r#"["127.0.0.0/8", "::1"]"#,
+        "Peers that may ask and report there; what they report can ban anyone.",
+    ),
+    open(
+        "decide.id_header",
+        "header",
+        "Header in which a proxy names the client auth id of a login form; only if every proxy that asks sets or \
+         removes it; left out: ids are known from Basic credentials alone.",
+    ),
+    key("decide.max_report", SIZE, r#""1MiB""#, "Longest body of one report."),
     open(
         "auth.mode",
         r#""file" or "upstream""#,
-        "Who checks secrets; left out: file where credentials are given, else upstream where there is a URL, else file.",
+        "Who checks secrets; left out: file where credentials are given, else upstream where there is a URL or other \
+         proxies ask, else file.",
     ),
     open("auth.file", PATH, "Credentials: JSON of id and password, or htpasswd with bcrypt or argon2id."),
     open(

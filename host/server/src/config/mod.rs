@@ -19,6 +19,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::HeaderName;
+use ipnet::IpNet;
 use portcullis_domain::{Limits, SourceRules};
 pub use portcullis_harness::document::mistake::{Cause, Mistake, Place};
 pub use portcullis_harness::document::policy::OnFailure;
@@ -49,6 +51,8 @@ pub struct Config {
     pub source: SourceRules,
     /// The service behind; without one the server answers by itself (rule 9).
     pub upstream: Option<Upstream>,
+    /// What other proxies may ask and report.
+    pub decide: Decide,
     /// What an attempt is and who checks secrets.
     pub auth: Auth,
     /// The operator's bounds on what policies may order.
@@ -103,6 +107,19 @@ pub struct Upstream {
     pub response_timeout: Duration,
     /// Connections open at once.
     pub max_connections: usize,
+}
+
+/// What other proxies may ask and report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decide {
+    /// Where; none: nowhere.
+    pub address: Vec<SocketAddr>,
+    /// Peers that may.
+    pub trusted: Vec<IpNet>,
+    /// The header in which they name who logs in by a form.
+    pub id_header: Option<HeaderName>,
+    /// Longest body of one report, in bytes.
+    pub max_report: usize,
 }
 
 /// Who checks secrets.

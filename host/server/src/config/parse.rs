@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::HeaderName;
 use ipnet::IpNet;
 use portcullis_harness::document::mistake::Wrong;
 use portcullis_harness::document::value::{self, Parsed};
@@ -139,6 +140,13 @@ pub(super) fn socket_path(value: &DeValue<'_>, base: &Path) -> Parsed<AdminSocke
 pub(super) fn socket_address(value: &DeValue<'_>) -> Parsed<SocketAddr> {
     const FORM: &str = r#"an address and port such as "127.0.0.1:8080" or "[::]:8080""#;
     value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| Wrong::expected(FORM))
+}
+
+/// The name of a header, in lower case.
+pub(super) fn header_name(value: &DeValue<'_>) -> Parsed<HeaderName> {
+    const FORM: &str = r#"the name of a header such as "X-Login-Id""#;
+    let name = value.as_str().and_then(|text| HeaderName::from_bytes(text.as_bytes()).ok());
+    name.ok_or_else(|| Wrong::expected(FORM))
 }
 
 /// A final HTTP status.

@@ -14,6 +14,7 @@ pub fn restart_required(old: &Config, new: &Config) -> Vec<&'static str> {
         "listen.idle_timeout" => old.listen.idle_timeout != new.listen.idle_timeout,
         "listen.max_header_bytes" => old.listen.max_header_bytes != new.listen.max_header_bytes,
         "listen.drain_timeout" => old.listen.drain_timeout != new.listen.drain_timeout,
+        "decide.address" => old.decide.address != new.decide.address,
         "auth.hashing_threads" => old.auth.hashing_threads != new.auth.hashing_threads,
         "log.format" => old.log.format != new.log.format,
         "log.file" => old.log.file != new.log.file,

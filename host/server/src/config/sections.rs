@@ -15,15 +15,15 @@ use toml::de::{DeTable, DeValue};
 
 use super::check::{self, Overrides};
 use super::{
-    Admin, Auth, Config, Gate, Guard, Journal, KEYS, Listen, LogConfig, Mode, Plugins, Service, State, Upstream,
-    UpstreamUrl, parse, policy,
+    Admin, Auth, Config, Decide, Gate, Guard, Journal, KEYS, Listen, LogConfig, Mode, Plugins, Service, State,
+    Upstream, UpstreamUrl, parse, policy,
 };
 use crate::auth::IdCase;
 use crate::log::{Format, Level};
 
-const SECTIONS: [&str; 13] = [
-    "listen", "source", "upstream", "auth", "gate", "policy", "guard", "state", "journal", "admin", "service", "log",
-    "plugins",
+const SECTIONS: [&str; 14] = [
+    "listen", "source", "upstream", "decide", "auth", "gate", "policy", "guard", "state", "journal", "admin",
+    "service", "log", "plugins",
 ];
 const MS: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -63,6 +63,7 @@ fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path
     let listen = section(reader, "listen");
     let source = section(reader, "source");
     let upstream = section(reader, "upstream");
+    let decide = section(reader, "decide");
     let auth = section(reader, "auth");
     let gate = section(reader, "gate");
     let guard = section(reader, "guard");
@@ -74,11 +75,14 @@ fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path
     let plugins = section(reader, "plugins");
 
     let upstream_config = read_upstream(reader, upstream, overrides);
+    let decide_config = read_decide(reader, decide);
+    let others_check = upstream_config.is_some() || !decide_config.address.is_empty();
     let config = Config {
         listen: read_listen(reader, listen, overrides),
         source: read_source(reader, source),
-        auth: read_auth(reader, auth, base, overrides, upstream_config.is_some()),
+        auth: read_auth(reader, auth, base, overrides, others_check),
         upstream: upstream_config,
+        decide: decide_config,
         gate: read_gate(reader, gate),
         policies: policy::read(reader, root, base),
         guard: read_guard(reader, guard),
@@ -91,7 +95,7 @@ fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path
             cache: reader.maybe(plugins, "plugins.cache", parse::file_path).map(|path| base.join(path)),
         },
     };
-    check::check(reader, &config, [source, auth, admin], overrides);
+    check::check(reader, &config, check::Sections { source, decide, auth, admin }, overrides);
     config
 }
 
@@ -156,19 +160,31 @@ fn read_upstream<'t>(reader: &mut Reader<'t>, section: Section<'t>, overrides: &
     Some(Upstream { url, connect_timeout, response_timeout, max_connections })
 }
 
+fn read_decide<'t>(reader: &mut Reader<'t>, section: Section<'t>) -> Decide {
+    Decide {
+        address: reader.list(section, "decide.address", parse::socket_address),
+        trusted: reader.list(section, "decide.trusted", parse::network),
+        id_header: reader.maybe(section, "decide.id_header", parse::header_name),
+        max_report: reader.get(section, "decide.max_report", |value| {
+            let bytes = parse::size(value, 1 << 10, 64 << 20)?;
+            usize::try_from(bytes).map_err(|_| Wrong::expected("a smaller size"))
+        }),
+    }
+}
+
 fn read_auth<'t>(
     reader: &mut Reader<'t>,
     section: Section<'t>,
     base: &Path,
     overrides: &Overrides,
-    has_upstream: bool,
+    others_check: bool,
 ) -> Auth {
     let modes = [("file", Mode::File), ("upstream", Mode::Upstream)];
     let given = reader.maybe(section, "auth.mode", |value| value::choice(value, &modes));
     let file = reader.maybe(section, "auth.file", parse::file_path).map(|path| base.join(path));
     let clients = overrides.clients().to_vec();
     // Rule 10.
-    let mode = given.unwrap_or(if file.is_some() || !clients.is_empty() || !has_upstream {
+    let mode = given.unwrap_or(if file.is_some() || !clients.is_empty() || !others_check {
         Mode::File
     } else {
         Mode::Upstream

@@ -126,6 +126,22 @@ counters! {
     refused_malformed,
     /// Refused: overloaded (503).
     refused_overloaded,
+    /// Asked by other proxies: may pass.
+    checks_passed,
+    /// Asked by other proxies: banned.
+    checks_banned,
+    /// Asked by other proxies: a login that has to wait.
+    checks_waiting,
+    /// Asked by other proxies: malformed, or no client is named.
+    checks_malformed,
+    /// Peers that asked and may not.
+    askers_untrusted,
+    /// Reported events that policies judged.
+    reported_judged,
+    /// Reported events of sources that were banned already.
+    reported_banned,
+    /// Lines of reports that were no events.
+    reported_rejected,
     /// Requests that the upstream didn't answer (502, 504).
     upstream_failed,
     /// Connections over the cap, closed with a 503.

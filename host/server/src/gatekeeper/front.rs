@@ -1,10 +1,12 @@
 //! What a request meets: who checks secrets, and what is behind. Swapped as a
 //! whole when the configuration changes.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
 
 use crate::auth::{Credentials, IdCase, LoginPaths, Protected};
 use crate::http::{Tunnels, Upstream};
@@ -15,11 +17,31 @@ pub struct Front {
     pub authentication: Authentication,
     /// The service behind; without one the server answers by itself (rule 9).
     pub upstream: Option<Arc<Upstream>>,
+    /// What other proxies may ask.
+    pub asking: Asking,
     /// How long a login body may take (rule 7).
     pub login_body_time: Duration,
     /// The tunnels open through this upstream or one before it, if a ban closes
     /// those of its source (rule 15).
     pub tunnels_to_close: Option<Tunnels>,
+}
+
+/// What other proxies may ask about requests that they hold (rule 40).
+pub struct Asking {
+    /// Those that may.
+    pub trusted: Vec<IpNet>,
+    /// The header in which they name who logs in by a form.
+    pub id_header: Option<HeaderName>,
+    /// Longest body of one report, in bytes.
+    pub max_report: usize,
+}
+
+impl Asking {
+    /// Whether this peer is believed.
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.trusted.iter().any(|network| network.contains(&peer))
+    }
 }
 
 /// Who checks secrets.
@@ -62,6 +84,15 @@ pub struct UpstreamAuthentication {
 }
 
 impl Front {
+    /// Whether Abc and abc are one id.
+    #[must_use]
+    pub const fn id_case(&self) -> IdCase {
+        match &self.authentication {
+            Authentication::File(file) => file.id_case,
+            Authentication::Upstream(by_upstream) => by_upstream.id_case,
+        }
+    }
+
     /// Whether the same credentials are checked by the same: then a pair that
     /// was verified by the one still counts by the other (rule 8).
     pub(super) fn verifies_as(&self, other: &Self) -> bool {

@@ -4,6 +4,7 @@
 //! It drives the gate and the transport and decides nothing that is theirs. It
 //! must not know plugins or where the configuration comes from.
 
+mod asked;
 mod attempt;
 mod facts;
 mod finishing;
@@ -31,9 +32,10 @@ use crate::http::{Body, Connection, Form, Refusal as TransportRefusal, RefusedRe
 use crate::log::{Access, Line, Log, Refused as RefusedLine};
 use crate::state::Keeper;
 
+pub use asked::Asked;
 use facts::Facts;
 use finishing::Finishing;
-pub use front::{Authentication, FileAuthentication, Front, UpstreamAuthentication};
+pub use front::{Asking, Authentication, FileAuthentication, Front, UpstreamAuthentication};
 pub use observing::Sighted;
 pub use operator::Shut;
 

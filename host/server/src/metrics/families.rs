@@ -66,6 +66,38 @@ pub const FAMILIES: &[Family] = &[
         "Events that no policy could judge and whose operator wants that to be a 503.",
         |seen, out| out.one(seen.running.counters.denied.get()),
     ),
+    // What other proxies ask and report.
+    total(
+        "portcullis_checks_total",
+        &["answer"],
+        "Requests that other proxies asked about: passed, banned (423), waiting (429) or malformed (400). Refusals are \
+         counted in portcullis_refusals_total, too.",
+        |seen, out| {
+            let counters = &seen.running.counters;
+            out.labelled(["passed"], counters.checks_passed.get());
+            out.labelled(["banned"], counters.checks_banned.get());
+            out.labelled(["waiting"], counters.checks_waiting.get());
+            out.labelled(["malformed"], counters.checks_malformed.get());
+        },
+    ),
+    total(
+        "portcullis_reported_events_total",
+        &["result"],
+        "Events that were reported: judged, banned (the source was already, so they weren't judged) or rejected (no \
+         events).",
+        |seen, out| {
+            let counters = &seen.running.counters;
+            out.labelled(["judged"], counters.reported_judged.get());
+            out.labelled(["banned"], counters.reported_banned.get());
+            out.labelled(["rejected"], counters.reported_rejected.get());
+        },
+    ),
+    total(
+        "portcullis_askers_untrusted_total",
+        &[],
+        "Requests to decide.address from peers that aren't in decide.trusted (403).",
+        |seen, out| out.one(seen.running.counters.askers_untrusted.get()),
+    ),
     // What policies order.
     total("portcullis_waits_ordered_total", &[], "Waits that policies ordered.", |seen, out| {
         out.one(seen.running.counters.waits.get())

@@ -64,6 +64,7 @@ fn running(config: &str) -> Running {
     Running {
         started: now,
         addresses: Vec::new(),
+        decide_addresses: Vec::new(),
         ending: AtomicBool::new(false),
         gatekeeper,
         store,

@@ -18,7 +18,7 @@ use portcullis_runtime::{LoadError, PolicyJudge, Reporter, Runtime, Silent};
 
 use crate::auth::{Credentials, FileError, FileWarning, LoginPaths, ProcessKey, Protected};
 use crate::config::{Auth, Config, Mistakes, Mode};
-use crate::gatekeeper::{Authentication, FileAuthentication, Front, UpstreamAuthentication};
+use crate::gatekeeper::{Asking, Authentication, FileAuthentication, Front, UpstreamAuthentication};
 use crate::http::{HttpOptions, Tunnels, Upstream, UpstreamUrlError};
 
 pub use plugins::LoadedPolicy;
@@ -126,7 +126,7 @@ impl Setup {
     /// The part that requests meet.
     #[must_use]
     pub fn front(&self) -> Front {
-        let auth = &self.config.auth;
+        let (auth, decide) = (&self.config.auth, &self.config.decide);
         let authentication = match &self.credentials {
             Some(credentials) => Authentication::File(FileAuthentication {
                 credentials: Arc::clone(credentials),
@@ -147,6 +147,11 @@ impl Setup {
         Front {
             authentication,
             upstream: self.upstream.clone(),
+            asking: Asking {
+                trusted: decide.trusted.clone(),
+                id_header: decide.id_header.clone(),
+                max_report: decide.max_report,
+            },
             login_body_time: self.config.listen.body_timeout,
             tunnels_to_close: self.config.gate.close_tunnels.then(|| self.tunnels.clone()),
         }

@@ -42,6 +42,7 @@ pub fn status(running: &Running) -> Status {
         now: time(running.gatekeeper.gate().clock().now()),
         in_force_since: wall_time(in_force.since),
         listen: running.addresses.iter().map(ToString::to_string).collect(),
+        asked_on: running.decide_addresses.iter().map(ToString::to_string).collect(),
         upstream: config
             .upstream
             .as_ref()

@@ -53,8 +53,14 @@ fn whole(status: &Status) -> String {
     };
     row("portcullis", &format!("{}, process {}, serving for {}", status.version, status.pid, serving_for(status)));
     row("listens", &format!("{}, {}", status.listen.join(", "), behind(status)));
-    row("in force", &format!("since {} UTC", short_time(&status.in_force_since)));
     let total = |name: &str| status.totals.get(name).copied().unwrap_or_default();
+    if !status.asked_on.is_empty() {
+        let checks = ["checks_passed", "checks_banned", "checks_waiting", "checks_malformed"].map(total);
+        let reports = ["reported_judged", "reported_banned", "reported_rejected"].map(total);
+        let (checks, reports): (u64, u64) = (checks.iter().sum(), reports.iter().sum());
+        row("asked", &format!("on {}: {checks} checks, {reports} reported events", status.asked_on.join(", ")));
+    }
+    row("in force", &format!("since {} UTC", short_time(&status.in_force_since)));
     row(
         "attempts",
         &format!(
