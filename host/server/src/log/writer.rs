@@ -296,13 +296,16 @@ mod tests {
         let counting = Counting::default();
         let writer = Writer::start(Format::Text, Target::Writer(Box::new(counting.clone()))).unwrap();
         let began = Instant::now();
-        for _ in 0..5000 {
+        for line in 0..20 {
             writer.queue(b"a line\n");
+            // As quick as a thread can be that is woken for each.
+            while counting.0.load(Ordering::Relaxed) <= line {
+                std::thread::yield_now();
+            }
         }
-        writer.flush().unwrap();
         let moments = began.elapsed().as_nanos() / LINGER.as_nanos();
         let writes = u128::from(counting.0.load(Ordering::Relaxed));
-        assert!((1..=moments + 2).contains(&writes), "{writes} writes in {moments} moments");
+        assert!(writes <= moments + 2, "{writes} writes in {moments} moments");
         assert_eq!(writer.counts(), (0, 0));
     }
 
