@@ -14,7 +14,7 @@ use portcullis_domain::{Admission, ClientId, Finished, Gate, Judged, Outcome, Pa
 use super::{
     Answer, Authentication, FileAuthentication, Forwarded, Front, Post, Refused, UpstreamAuthentication, Visit,
 };
-use crate::auth::{FormFields, LOGIN_BODY_BYTES_MAX, Presented, Secret, query_names_login, read_login};
+use crate::auth::{BasicError, FormFields, LOGIN_BODY_BYTES_MAX, Presented, Secret, query_names_login, read_login};
 use crate::http::{Body, CollectError, Connection, Reply, Status, read_bounded, resend};
 use crate::log::{FailedLogin, Line};
 
@@ -57,42 +57,55 @@ impl Post {
         // Rule 9: without an upstream there is `/` and nothing else.
         let guarded = if front.upstream.is_some() { file.protected.guards(path) } else { path == "/" };
         let presented = Presented::read(request.headers());
-        if !guarded {
+        let (client_id, strip) = if guarded {
+            match Box::pin(self.authenticate(file, presented, visit)).await {
+                Ok(client_id) => (Some(client_id), true),
+                Err(answer) => return *answer,
+            }
+        } else {
             // Basic credentials are ours and go no further; another scheme is
             // the affair of the service behind.
-            let strip = !matches!(presented, Ok(Presented::Nothing | Presented::NotBasic));
-            let forwarded = self.forward(front, request, connection, visit, None, strip).await;
-            return Answer::reply(forwarded.into_response());
-        }
+            (None, !matches!(presented, Ok(Presented::Nothing | Presented::NotBasic)))
+        };
+        let response = match (&front.upstream, &client_id) {
+            (None, Some(client_id)) => greeting(visit, client_id),
+            (_, client_id) => {
+                self.forward(front, request, connection, visit, client_id.as_ref(), strip).await.into_response()
+            }
+        };
+        Answer::Reply { response, client_id }
+    }
+
+    /// Whose credentials these are, if they are right; else what to answer.
+    async fn authenticate(
+        self: &Arc<Self>,
+        file: &FileAuthentication,
+        presented: Result<Presented, BasicError>,
+        visit: &Visit,
+    ) -> Result<ClientId, Box<Answer>> {
+        let refuse = |why| Box::new(Answer::Refused(why));
         let credentials = match presented {
             Ok(Presented::Basic(credentials)) => credentials,
-            Ok(Presented::Nothing | Presented::NotBasic) => return Answer::reply(file.challenge(visit)),
-            Err(_) => return Answer::Refused(Refused::Malformed("credentials")),
+            Ok(Presented::Nothing | Presented::NotBasic) => return Err(Box::new(Answer::reply(file.challenge(visit)))),
+            Err(_) => return Err(refuse(Refused::Malformed("credentials"))),
         };
-        let Ok(client_id) = file.id_case.client_id(&credentials.id) else {
-            return Answer::Refused(Refused::Malformed("id"));
-        };
+        let client_id = file.id_case.client_id(&credentials.id).map_err(|_| refuse(Refused::Malformed("id")))?;
         let login = Login { client_id, secret: Some(credentials.secret), by_form: false };
         let client_id = login.client_id.clone();
-        match self.pass(visit, &login).await {
-            Err(refusal) => return Answer::Refused(Refused::ByGate(refusal)),
-            Ok(Passage::Verified(_)) => self.counters.verified.bump(),
-            Ok(Passage::Turn(admission)) => {
+        match self.pass(visit, &login).await.map_err(|refusal| refuse(Refused::ByGate(refusal)))? {
+            Passage::Verified(_) => self.counters.verified.bump(),
+            Passage::Turn(admission) => {
                 let attempt = Arc::clone(self).check(visit.clone(), login, admission);
                 // The task is waited for, but not ended, by whoever waits.
                 match tokio::spawn(attempt).await {
                     Ok(Checked::Right) => {}
-                    Ok(Checked::Wrong) => return Answer::reply(file.challenge(visit)),
-                    Ok(Checked::Denied) => return Answer::reply(unavailable(visit)),
-                    Ok(Checked::Overloaded) | Err(_) => return Answer::Refused(Refused::Overloaded),
+                    Ok(Checked::Wrong) => return Err(Box::new(Answer::reply(file.challenge(visit)))),
+                    Ok(Checked::Denied) => return Err(Box::new(Answer::reply(unavailable(visit)))),
+                    Ok(Checked::Overloaded) | Err(_) => return Err(refuse(Refused::Overloaded)),
                 }
             }
         }
-        let response = match &front.upstream {
-            Some(_) => self.forward(front, request, connection, visit, Some(&client_id), true).await.into_response(),
-            None => greeting(visit, &client_id),
-        };
-        Answer::Reply { response, client_id: Some(client_id) }
+        Ok(client_id)
     }
 
     /// Checks a secret by the own credentials and has the attempt judged.
@@ -129,12 +142,30 @@ impl Post {
         connection: &Arc<Connection>,
         visit: &Visit,
     ) -> Answer {
-        let (login, request) = match self.login_of(front, by_upstream, request, visit).await {
-            Ok((Some(login), request)) => (login, request),
-            Ok((None, request)) => {
-                let forwarded = self.forward(front, request, connection, visit, None, false).await;
-                return Answer::reply(forwarded.into_response());
-            }
+        let Ok(presented) = Presented::read(request.headers()) else {
+            return Answer::Refused(Refused::Malformed("credentials"));
+        };
+        let by_form = request.method().as_str().eq_ignore_ascii_case(Method::POST.as_str())
+            && by_upstream.login_paths.contains(visit.facts.path());
+        if matches!(presented, Presented::Nothing | Presented::NotBasic) && !by_form {
+            let forwarded = self.forward(front, request, connection, visit, None, false).await;
+            return Answer::reply(forwarded.into_response());
+        }
+        // Apart: what logins need would take its room in every request.
+        Box::pin(self.answer_login(front, by_upstream, (presented, by_form), request, connection, visit)).await
+    }
+
+    async fn answer_login(
+        self: &Arc<Self>,
+        front: &Arc<Front>,
+        by_upstream: &UpstreamAuthentication,
+        (presented, by_form): (Presented, bool),
+        request: Request<Body>,
+        connection: &Arc<Connection>,
+        visit: &Visit,
+    ) -> Answer {
+        let (login, request) = match self.login_of(front, by_upstream, (presented, by_form), request, visit).await {
+            Ok(login) => login,
             Err(answer) => return *answer,
         };
         match self.pass(visit, &login).await {
@@ -209,28 +240,26 @@ impl Post {
         forwarded.unless_denied(&judged, &visit, client_id)
     }
 
-    /// What login a request is, if it is one; a form's body has been read then.
+    /// What login a request is: by Basic credentials, or by a form whose body
+    /// has been read then.
     async fn login_of(
         &self,
         front: &Front,
         by_upstream: &UpstreamAuthentication,
+        (presented, by_form): (Presented, bool),
         request: Request<Body>,
         visit: &Visit,
-    ) -> Result<(Option<Login>, Request<Body>), Box<Answer>> {
+    ) -> Result<(Login, Request<Body>), Box<Answer>> {
         let refuse = |why| Box::new(Answer::Refused(Refused::Malformed(why)));
-        let presented = Presented::read(request.headers()).map_err(|_| refuse("credentials"))?;
         let to_id = |id: &str| by_upstream.id_case.client_id(id).map_err(|_| refuse("id"));
-        let by_form = request.method().as_str().eq_ignore_ascii_case(Method::POST.as_str())
-            && by_upstream.login_paths.contains(visit.facts.path());
-        match (presented, by_form) {
-            (Presented::Nothing | Presented::NotBasic, false) => Ok((None, request)),
-            (Presented::Basic(credentials), false) => {
-                let client_id = to_id(&credentials.id)?;
-                Ok((Some(Login { client_id, secret: Some(credentials.secret), by_form }), request))
-            }
+        match presented {
             // Whose attempt would it be?
-            (Presented::Basic(_), true) => Err(refuse("two ids")),
-            (Presented::Nothing | Presented::NotBasic, true) => {
+            Presented::Basic(_) if by_form => Err(refuse("two ids")),
+            Presented::Basic(credentials) => {
+                let client_id = to_id(&credentials.id)?;
+                Ok((Login { client_id, secret: Some(credentials.secret), by_form }, request))
+            }
+            Presented::Nothing | Presented::NotBasic => {
                 let fields = FormFields { id: &by_upstream.id_field, secret: &by_upstream.secret_field };
                 if query_names_login(request.uri().query(), fields) {
                     // Many a service takes the query's word before the body's.
@@ -248,7 +277,7 @@ impl Post {
                 let client_id = to_id(&login.id)?;
                 let body = resend(&mut parts.headers, bytes);
                 let login = Login { client_id, secret: login.secret, by_form };
-                Ok((Some(login), Request::from_parts(parts, body)))
+                Ok((login, Request::from_parts(parts, body)))
             }
         }
     }

@@ -33,7 +33,8 @@ pub struct Body {
 enum Content {
     Empty,
     Full(Bytes),
-    Stream(Stream),
+    /// Apart, since a body is moved from hand to hand a dozen times.
+    Stream(Box<Stream>),
 }
 
 /// Why a body didn't come to its end.
@@ -60,7 +61,7 @@ impl Body {
             return Self::empty();
         }
         let stream = Stream { from_client: true, ..Stream::new(incoming, idle) };
-        Self { content: Content::Stream(stream), exchange: Some(exchange.clone()) }
+        Self { content: Content::Stream(Box::new(stream)), exchange: Some(exchange.clone()) }
     }
 
     /// The body of a response as the upstream sends it; the connection is
@@ -71,7 +72,7 @@ impl Body {
             return Self::empty();
         }
         let stream = Stream { lease: Some(lease), ..Stream::new(incoming, idle) };
-        Self { content: Content::Stream(stream), exchange: None }
+        Self { content: Content::Stream(Box::new(stream)), exchange: None }
     }
 
     /// Counts as part of this exchange until its end.

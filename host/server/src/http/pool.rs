@@ -120,13 +120,14 @@ impl Lease {
         let permit = permit(upstream).await?;
         match with_pool(upstream, Pool::take) {
             Some(sender) => Ok(Self { upstream: upstream.id(), sender, permit, reused: true }),
-            None => Self::fresh(upstream, permit).await,
+            // Apart: it happens seldom, and would take its room in every request.
+            None => Box::pin(Self::fresh(upstream, permit)).await,
         }
     }
 
     /// The same place with a fresh connection.
     pub(super) async fn renew(self, upstream: &Upstream) -> Result<Self, UpstreamError> {
-        Self::fresh(upstream, self.permit).await
+        Box::pin(Self::fresh(upstream, self.permit)).await
     }
 
     async fn fresh(upstream: &Upstream, permit: OwnedSemaphorePermit) -> Result<Self, UpstreamError> {
@@ -180,6 +181,10 @@ async fn permit(upstream: &Upstream) -> Result<OwnedSemaphorePermit, UpstreamErr
     if let Ok(permit) = Arc::clone(&permits).try_acquire_owned() {
         return Ok(permit);
     }
+    Box::pin(wait_for_permit(upstream, permits)).await
+}
+
+async fn wait_for_permit(upstream: &Upstream, permits: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, UpstreamError> {
     let _waiting = Waiting::begin(upstream).ok_or(UpstreamError::Overloaded)?;
     match tokio::time::timeout(upstream.options().upstream_wait_timeout, permits.acquire_owned()).await {
         Ok(Ok(permit)) => Ok(permit),

@@ -193,7 +193,10 @@ impl Reply {
         *response.status_mut() = self.status.code();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        headers.insert(CONTENT_LENGTH, length.into());
+        if form.head {
+            // Elsewhere the body itself says it.
+            headers.insert(CONTENT_LENGTH, length.into());
+        }
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(RETRY_AFTER, seconds.into());
