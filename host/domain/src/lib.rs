@@ -16,6 +16,7 @@ pub mod guard;
 pub mod judge;
 pub mod memory;
 pub mod order;
+pub mod recorders;
 pub mod ruleset;
 pub mod shadow;
 pub mod sighting;
@@ -39,6 +40,7 @@ pub use judge::{
 };
 pub use memory::{Capacity, KeptEntry, MemoryStore};
 pub use order::{Enforced, Judged, Order};
+pub use recorders::Recorders;
 pub use ruleset::{Limits, Policy, Ruleset};
 pub use shadow::{Compared, ShadowCounts, ShadowLedger, ShadowOrder, ShadowReport};
 pub use sighting::{Origin, Sighting};

@@ -9,6 +9,7 @@ use portcullis_domain::MemoryStore;
 
 use crate::config::Config;
 use crate::counters::Counters;
+use crate::firewall::Firewall;
 use crate::gatekeeper::Gatekeeper;
 use crate::http::ConnectionCap;
 use crate::journal::Journal;
@@ -51,6 +52,8 @@ pub struct Running {
     pub journal: Journal,
     /// What makes state durable, if anything does.
     pub keeper: Option<Keeper>,
+    /// What keeps bans in force in the kernel too, if anything does.
+    pub firewall: Option<Firewall>,
     /// What is in force.
     pub in_force: Arc<ArcSwap<InForce>>,
     /// Has changes put in force.

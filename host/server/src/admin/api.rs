@@ -53,6 +53,8 @@ pub struct Status {
     pub waits: u64,
     /// What makes state durable.
     pub state: StateStatus,
+    /// What keeps banned sources out in the kernel, if anything does.
+    pub firewall: Option<FirewallStatus>,
     /// The journal.
     pub journal: JournalStatus,
     /// The log.
@@ -84,6 +86,25 @@ pub struct StateStatus {
     /// Replies that left before the ban that they followed was durable.
     pub unsettled_replies: u64,
     /// Why nothing can be written at the moment, if so.
+    pub failing: Option<String>,
+}
+
+/// What keeps banned sources out in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FirewallStatus {
+    /// What does it: `nftables`.
+    pub backend: String,
+    /// Networks that are kept out.
+    pub elements: u64,
+    /// How far it is behind the bans.
+    pub lag_ms: u64,
+    /// Changes that wait to be in force.
+    pub pending: u64,
+    /// Packets that it has stopped since its table was made.
+    pub stopped_packets: u64,
+    /// How often somebody else's change of its table was mended.
+    pub mended: u64,
+    /// Why nothing can be changed at the moment, if so.
     pub failing: Option<String>,
 }
 

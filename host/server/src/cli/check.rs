@@ -8,7 +8,8 @@ use portcullis_runtime::{Runtime, RuntimeConfig, Silent};
 
 use super::{CheckArgs, Failed, harness};
 use crate::auth::ProcessKey;
-use crate::config::{Config, Mode, Overrides, SettingValue, printable};
+use crate::config::{self, Config, Mode, Overrides, SettingValue, printable};
+use crate::firewall::Firewall;
 use crate::http::Tunnels;
 use crate::setup::{Setup, Workshop, workers};
 
@@ -26,6 +27,12 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
     let setup = Setup::prepare(config, &name, &workshop, None)?;
     for warning in notices.iter().map(ToString::to_string).chain(setup.warnings.iter().cloned()) {
         eprintln!("portcullis: warning: {}", printable(&warning));
+    }
+    if setup.config.firewall.is_some()
+        && let Err(error) = Firewall::probe()
+    {
+        // Whoever checks needn't be whom the server runs as.
+        eprintln!("portcullis: warning: as the user that checks, the server wouldn't start: {error}");
     }
     super::print(&summary(&setup))
 }
@@ -45,6 +52,9 @@ fn summary(setup: &Setup) -> String {
         (Mode::File, None) => "checked against no file".to_owned(),
     };
     row("secrets", secrets);
+    if let Some(firewall) = &config.firewall {
+        row("firewall", kept_out(firewall));
+    }
     for policy in &setup.policies {
         let plugin = policy.judge.primary().plugin();
         let description = plugin.description();
@@ -62,6 +72,16 @@ fn summary(setup: &Setup) -> String {
         }
     }
     text
+}
+
+/// From what banned sources are kept out.
+fn kept_out(firewall: &config::Firewall) -> String {
+    let ports: Vec<_> = firewall.ports.iter().map(u16::to_string).collect();
+    let protocols: Vec<_> = firewall.protocols.iter().map(|protocol| protocol.name()).collect();
+    if ports.is_empty() {
+        return "nftables: all packets of banned sources".to_owned();
+    }
+    format!("nftables: packets of banned sources to {} port {}", protocols.join(" and "), ports.join(", "))
 }
 
 /// Nearly as it stands in the file.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use portcullis_domain::{Capacity, Gate, MemoryStore, Recorder, Store, Timestamp};
+use portcullis_domain::{Capacity, Gate, MemoryStore, Recorder, Recorders, Store, Timestamp};
 use portcullis_runtime::{Runtime, RuntimeConfig, Snapshot};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -19,12 +19,14 @@ use crate::clock::HostClock;
 use crate::config::{Config, Overrides, StoreKind};
 use crate::counters::Counters;
 use crate::decide::Decider;
+use crate::firewall::Firewall;
 use crate::gatekeeper::Gatekeeper;
 use crate::http::{self, ConnectionCap, Handle, Listening, ServeOptions, Tunnels};
 use crate::journal::Journal;
 use crate::log::{Log, Target};
 use crate::noted::Noting;
 use crate::running::{InForce, Running};
+use crate::service::capability::{self, CapabilitySet};
 use crate::service::{self, Manager, NewUser, Pulse, UserError};
 use crate::setup::{LogReporter, Setup, Workshop, http_options, workers};
 use crate::state::{Keeper, StateError};
@@ -57,21 +59,41 @@ pub(super) fn serve(args: ServeArgs) -> Result<(), Failed> {
         None => None,
     };
     if let Some(user) = &new_user {
-        user.become_for_good(args.config.as_deref()).map_err(wrong)?;
+        let kept = if config.firewall.is_some() { CapabilitySet::NET_ADMIN } else { CapabilitySet::empty() };
+        user.become_for_good(args.config.as_deref(), kept).map_err(wrong)?;
     }
+    let (firewall, weaker) = open_firewall(&config)?;
     let log = Log::start(config.log.level, config.log.format, Target::of(config.log.file.as_deref()))
         .map_err(|error| Failed::Usage(error.to_string()))?;
     tracing_subscriber::registry().with(log.layer()).try_init().context("can't log")?;
-    if let Some(warning) = warning {
+    for warning in warning.into_iter().chain(weaker) {
         tracing::warn!("{warning}");
     }
     if let Some(user) = new_user {
         tracing::info!("runs as user {}", user.name());
     }
-    let ran = run(args, overrides, config, seen, listening, &log);
+    let ran = run(args, overrides, config, seen, Early { listening, firewall }, &log);
     // Whatever happened, the log has it before the process ends.
     let _ends_anyway = log.flush();
     ran
+}
+
+/// What is opened before anything else, with rights that go then.
+struct Early {
+    listening: Option<Listening>,
+    firewall: Option<Firewall>,
+}
+
+/// The firewall's thread, which alone keeps the right to it; and what the
+/// operator should hear.
+fn open_firewall(config: &Config) -> Result<(Option<Firewall>, Option<String>), Failed> {
+    let Some(config) = &config.firewall else { return Ok((None, None)) };
+    let firewall = Firewall::open(config).map_err(|error| Failed::Usage(error.to_string()))?;
+    let laid_down = capability::lay_down(CapabilitySet::NET_ADMIN);
+    let weaker = laid_down.err().map(|error| {
+        format!("CAP_NET_ADMIN can't be taken from threads that don't need it ({error}): SystemCallFilter= may have to have capset")
+    });
+    Ok((Some(firewall), weaker))
 }
 
 fn run(
@@ -79,9 +101,10 @@ fn run(
     overrides: Overrides,
     config: Config,
     seen: Stamps,
-    listening: Option<Listening>,
+    early: Early,
     log: &Log,
 ) -> Result<(), Failed> {
+    let Early { listening, firewall } = early;
     let manager = Manager::of_environment();
     let workshop = workshop(&config, log)?;
     let name = args.config.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
@@ -90,13 +113,17 @@ fn run(
         tracing::warn!("{warning}");
     }
     let counters = Arc::new(Counters::default());
-    let kept = Kept::open(&setup.config, &counters)?;
+    let kept = Kept::open(&setup.config, &counters, firewall)?;
     let journal = Journal::start(&setup.config.journal, Arc::clone(&kept.clock) as _)
         .map_err(|error| Failed::Usage(error.to_string()))?;
     let gatekeeper = gatekeeper(&setup, &workshop, log, &counters, &kept, &journal)?;
     journal.in_force(gatekeeper.gate().clock().now(), &setup.policies);
     // What was kept may be older than the configuration.
     tell_lifted(&gatekeeper.gate().lift_never_banned());
+    if let Some(firewall) = &kept.firewall {
+        let store = Arc::clone(&kept.store) as _;
+        firewall.start(store, Arc::clone(&kept.clock) as _).map_err(|error| Failed::Usage(error.to_string()))?;
+    }
     let admin = admin::Bound::open(&setup.config.admin).map_err(|error| Failed::Usage(error.to_string()))?;
     let drain_timeout = setup.config.listen.drain_timeout;
     // Signals are taken before anyone can connect: one that comes early isn't lost.
@@ -138,6 +165,7 @@ fn run(
         log: log.clone(),
         journal: journal.clone(),
         keeper: kept.keeper.clone(),
+        firewall: kept.firewall.clone(),
         in_force,
         swapping: swapping.requests(),
     };
@@ -157,6 +185,9 @@ fn run(
     let joined = deciding.map_or(Ok(()), Handle::join).and(handle.join());
     drop(administration);
     journal.close();
+    if let Some(firewall) = &kept.firewall {
+        firewall.close();
+    }
     if let Some(keeper) = &kept.keeper {
         keeper.close();
     }
@@ -185,28 +216,32 @@ fn workshop(config: &Config, log: &Log) -> Result<Workshop, Failed> {
     Ok(Workshop { runtime, reporter, key, workers: workers(config), tunnels: Tunnels::default() })
 }
 
-/// Waits, bans and kept state, and what makes them durable.
+/// Waits, bans and kept state, what makes them durable, and what keeps bans in
+/// force in the kernel too.
 struct Kept {
     store: Arc<MemoryStore>,
     keeper: Option<Keeper>,
+    firewall: Option<Firewall>,
     clock: Arc<HostClock>,
 }
 
 impl Kept {
-    fn open(config: &Config, counters: &Arc<Counters>) -> Result<Self, Failed> {
+    fn open(config: &Config, counters: &Arc<Counters>, firewall: Option<Firewall>) -> Result<Self, Failed> {
+        let hears = firewall.as_ref().map(Firewall::recorder);
+        let store = |recorder| Arc::new(MemoryStore::with_recorder(Capacity::default(), recorder));
         let StoreKind::Sqlite(path) = &config.state.store else {
             let clock = Arc::new(HostClock::start(Timestamp::default()));
-            return Ok(Self { store: Arc::default(), keeper: None, clock });
+            return Ok(Self { store: store(hears), keeper: None, firewall, clock });
         };
         let wrong = |error: StateError| Failed::Usage(error.to_string());
         let keeper = Keeper::open(path).map_err(wrong)?;
         let clock = Arc::new(HostClock::start(keeper.latest()));
         let recorder: Arc<dyn Recorder> = Arc::new(keeper.clone());
-        let store = Arc::new(MemoryStore::with_recorder(Capacity::default(), Some(recorder)));
+        let store = store(Recorders::of(hears.into_iter().chain([recorder])));
         let counted = Arc::clone(counters);
         let totals = move || counted.all().map(|(name, count)| (name.to_owned(), count)).collect();
         counters.resume(&keeper.restore(&store, Arc::clone(&clock) as _, totals).map_err(wrong)?);
-        Ok(Self { store, keeper: Some(keeper), clock })
+        Ok(Self { store, keeper: Some(keeper), firewall, clock })
     }
 }
 

@@ -179,6 +179,40 @@ pub const KEYS: &[Key] = &[
         COUNT,
         "Sources that a changed policy may newly ban among those recorded in the last day; a change that would ban more, or one that logged in, is refused unless forced; left out: no check.",
     ),
+    at_start(open(
+        "firewall.backend",
+        r#""nftables""#,
+        "What keeps banned sources out in the kernel, before any service of this machine; needs CAP_NET_ADMIN; left out: nothing does.",
+    )),
+    at_start(key(
+        "firewall.ports",
+        "list of ports",
+        "[]",
+        "Ports that banned sources don't reach; empty: all packets from them are meant, whatever the protocol.",
+    )),
+    at_start(open(
+        "firewall.protocols",
+        r#"list of "tcp" and "udp""#,
+        "Whose ports firewall.ports are; left out: [\"tcp\"].",
+    )),
+    at_start(key(
+        "firewall.action",
+        r#""drop" or "reject""#,
+        r#""drop""#,
+        "What becomes of their packets: nothing comes back, or a reset or an ICMP error does.",
+    )),
+    at_start(key(
+        "firewall.priority",
+        "-500 to 500",
+        "-10",
+        "When our chain at the hook input is asked: before chains of a higher priority; most filters have 0.",
+    )),
+    at_start(key(
+        "firewall.on_stop",
+        r#""keep" or "remove""#,
+        r#""keep""#,
+        "What becomes of the table when the server ends: kept, each ban in it ends in its time, and a restart leaves no gap.",
+    )),
     at_start(key(
         "state.store",
         r#""memory" or "sqlite:PATH""#,

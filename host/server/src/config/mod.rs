@@ -6,6 +6,7 @@
 //! stay generic values), open sockets or read credentials.
 
 mod check;
+mod firewall;
 mod keys;
 mod mistake;
 mod parse;
@@ -32,6 +33,7 @@ use crate::auth::{Client, IdCase};
 use crate::log::{Format, Level};
 
 pub use check::{Override, Overrides};
+pub use firewall::{Firewall, FirewallAction, FirewallProtocol, OnStop};
 pub use keys::{KEYS, Key};
 pub use mistake::{ConfigError, Mistakes, Told, printable};
 pub use parse::parse_duration;
@@ -61,6 +63,8 @@ pub struct Config {
     pub policies: Vec<PolicyConfig>,
     /// What keeps a change from banning everyone.
     pub guard: Guard,
+    /// Bans in the kernel as well, if so.
+    pub firewall: Option<Firewall>,
     /// What survives a restart.
     pub state: State,
     /// What is written down about events.

@@ -1,6 +1,6 @@
 //! Which changed keys take effect only at the next start.
 
-use super::{Config, KEYS};
+use super::{Config, Firewall, KEYS};
 
 /// The keys that differ between the two and that a reload can't change; all
 /// else is in force as soon as the new configuration is.
@@ -18,6 +18,12 @@ pub fn restart_required(old: &Config, new: &Config) -> Vec<&'static str> {
         "auth.hashing_threads" => old.auth.hashing_threads != new.auth.hashing_threads,
         "log.format" => old.log.format != new.log.format,
         "log.file" => old.log.file != new.log.file,
+        "firewall.backend" => old.firewall.is_some() != new.firewall.is_some(),
+        "firewall.ports" => both(old, new, |old, new| old.ports != new.ports),
+        "firewall.protocols" => both(old, new, |old, new| old.protocols != new.protocols),
+        "firewall.action" => both(old, new, |old, new| old.action != new.action),
+        "firewall.priority" => both(old, new, |old, new| old.priority != new.priority),
+        "firewall.on_stop" => both(old, new, |old, new| old.on_stop != new.on_stop),
         "state.store" => old.state != new.state,
         "journal.dir" => old.journal.dir != new.journal.dir,
         "journal.max_size" => old.journal.max_size != new.journal.max_size,
@@ -31,4 +37,9 @@ pub fn restart_required(old: &Config, new: &Config) -> Vec<&'static str> {
         _ => false,
     };
     KEYS.iter().filter(|key| key.restart && differs(key.path)).map(|key| key.path).collect()
+}
+
+/// Whether there is a firewall in both and it differs so.
+fn both(old: &Config, new: &Config, differ: impl Fn(&Firewall, &Firewall) -> bool) -> bool {
+    old.firewall.as_ref().zip(new.firewall.as_ref()).is_some_and(|(old, new)| differ(old, new))
 }

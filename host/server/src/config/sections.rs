@@ -14,6 +14,7 @@ use portcullis_harness::document::value::{self, Parsed};
 use toml::de::{DeTable, DeValue};
 
 use super::check::{self, Overrides};
+use super::firewall;
 use super::{
     Admin, Auth, Config, Decide, Gate, Guard, Journal, KEYS, Listen, LogConfig, Mode, Plugins, Service, State,
     Upstream, UpstreamUrl, parse, policy,
@@ -21,9 +22,9 @@ use super::{
 use crate::auth::IdCase;
 use crate::log::{Format, Level};
 
-const SECTIONS: [&str; 14] = [
-    "listen", "source", "upstream", "decide", "auth", "gate", "policy", "guard", "state", "journal", "admin",
-    "service", "log", "plugins",
+const SECTIONS: [&str; 15] = [
+    "listen", "source", "upstream", "decide", "auth", "gate", "policy", "guard", "firewall", "state", "journal",
+    "admin", "service", "log", "plugins",
 ];
 const MS: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -67,6 +68,7 @@ fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path
     let auth = section(reader, "auth");
     let gate = section(reader, "gate");
     let guard = section(reader, "guard");
+    let firewall = section(reader, "firewall");
     let state = section(reader, "state");
     let journal = section(reader, "journal");
     let admin = section(reader, "admin");
@@ -86,6 +88,7 @@ fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path
         gate: read_gate(reader, gate),
         policies: policy::read(reader, root, base),
         guard: read_guard(reader, guard),
+        firewall: firewall::read(reader, firewall),
         state: State { store: reader.get(state, "state.store", |value| parse::store(value, base)) },
         journal: read_journal(reader, journal, base),
         admin: read_admin(reader, admin, base),

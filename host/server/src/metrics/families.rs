@@ -381,6 +381,56 @@ pub const FAMILIES: &[Family] = &[
             out.one(state.file_bytes);
         }
     }),
+    gauge("portcullis_firewall_elements", &[], "Networks that the firewall keeps out.", |seen, out| {
+        if let Some(firewall) = &seen.firewall {
+            out.one(firewall.elements);
+        }
+    }),
+    gauge("portcullis_firewall_lag_seconds", &[], "How far the firewall is behind the bans.", |seen, out| {
+        if let Some(firewall) = &seen.firewall {
+            out.one(firewall.lag.as_secs_f64());
+        }
+    }),
+    gauge("portcullis_firewall_pending", &[], "Changes that wait to be in force in the firewall.", |seen, out| {
+        if let Some(firewall) = &seen.firewall {
+            out.one(firewall.pending);
+        }
+    }),
+    gauge("portcullis_firewall_failing", &[], "Whether the firewall can't be changed at the moment.", |seen, out| {
+        if let Some(firewall) = &seen.firewall {
+            out.one(firewall.failing.is_some());
+        }
+    }),
+    counter(
+        "portcullis_firewall_stopped_packets_total",
+        &[],
+        "Packets of banned sources that the firewall has stopped.",
+        |seen, out| {
+            if let Some(firewall) = &seen.firewall {
+                out.one(firewall.stopped_packets);
+            }
+        },
+    ),
+    counter("portcullis_firewall_transactions_total", &[], "Transactions that changed the firewall.", |seen, out| {
+        if let Some(firewall) = &seen.firewall {
+            out.one(firewall.transactions);
+        }
+    }),
+    gauge("portcullis_firewall_last_transaction_seconds", &[], "How long the last of them took.", |seen, out| {
+        if let Some(firewall) = &seen.firewall {
+            out.one(firewall.last_transaction.as_secs_f64());
+        }
+    }),
+    counter(
+        "portcullis_firewall_mended_total",
+        &[],
+        "Changes by others of the firewall's table that were mended.",
+        |seen, out| {
+            if let Some(firewall) = &seen.firewall {
+                out.one(firewall.mended);
+            }
+        },
+    ),
     counter("portcullis_journal_events_total", &[], "Events that the journal has taken.", |seen, out| {
         out.one(seen.journal.written);
     }),

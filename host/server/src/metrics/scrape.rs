@@ -14,6 +14,7 @@ use prometheus_client::metrics::exemplar::Exemplar;
 
 use super::families::FAMILIES;
 use super::process::Process;
+use crate::firewall::FirewallHealth;
 use crate::journal::JournalCounts;
 use crate::log::LogCounts;
 use crate::running::{InForce, Running};
@@ -77,6 +78,7 @@ pub(super) struct Seen<'a> {
     pub(super) policies: Vec<SeenPolicy>,
     pub(super) tripped: Vec<Tripped>,
     pub(super) sizes: Sizes,
+    pub(super) firewall: Option<FirewallHealth>,
     pub(super) state: Option<StateHealth>,
     pub(super) journal: JournalCounts,
     pub(super) log: LogCounts,
@@ -121,6 +123,7 @@ impl<'a> Seen<'a> {
             in_force,
             tripped: running.gatekeeper.gate().tripped(),
             sizes: running.gatekeeper.gate().store().sizes(),
+            firewall: running.firewall.as_ref().map(crate::firewall::Firewall::health),
             state: running.keeper.as_ref().map(crate::state::Keeper::health),
             journal: running.journal.counts(),
             log: running.log.counts(),

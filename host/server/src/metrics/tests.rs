@@ -73,6 +73,7 @@ fn running(config: &str) -> Running {
         log,
         journal,
         keeper: None,
+        firewall: None,
         in_force,
         swapping,
     }

@@ -1,6 +1,7 @@
 //! Being a service of the system: the user that it runs as, and what the
 //! service manager is told. It must not know what is served.
 
+pub mod capability;
 mod manager;
 mod user;
 

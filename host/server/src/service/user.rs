@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, User, geteuid, getresgid, getresuid, initgroups, setgid, setuid};
-use rustix::thread::set_no_new_privs;
+use rustix::thread::{CapabilitySet, set_no_new_privs};
+
+use super::capability;
 
 /// Why the server can't run as the user that it is to run as.
 #[derive(Debug, thiserror::Error)]
@@ -101,17 +103,18 @@ impl NewUser {
     }
 
     /// Becomes that user, with that user's groups, in all threads and for good;
-    /// then `needed` has to be readable.
+    /// then `needed` has to be readable. Of root's capabilities the calling
+    /// thread keeps `kept`.
     ///
     /// # Errors
     /// [`UserError`]; the process is in no state to go on then.
-    pub fn become_for_good(&self, needed: Option<&Path>) -> Result<(), UserError> {
+    pub fn become_for_good(&self, needed: Option<&Path>, kept: CapabilitySet) -> Result<(), UserError> {
         let name = || self.name.clone();
         let fails = |error| UserError::Become { name: name(), error };
         let c_name = CString::new(self.name.as_str()).map_err(|_| fails(Errno::EINVAL))?;
         initgroups(&c_name, self.gid).map_err(fails)?;
         setgid(self.gid).map_err(fails)?;
-        setuid(self.uid).map_err(fails)?;
+        capability::through(kept, || setuid(self.uid)).map_err(fails)?;
         let (uids, gids) = (getresuid().map_err(fails)?, getresgid().map_err(fails)?);
         let is_so = [uids.real, uids.effective, uids.saved].iter().all(|uid| *uid == self.uid)
             && [gids.real, gids.effective, gids.saved].iter().all(|gid| *gid == self.gid);

@@ -12,7 +12,6 @@ mod noted;
 mod rewrite;
 mod rows;
 mod schema;
-mod seldom;
 mod write;
 mod writer;
 
@@ -26,10 +25,10 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use portcullis_domain::{Ban, Clock, MemoryStore, Recorder, StateBytes, StateFormat, Subject, Timestamp, Wait};
 
+use crate::seldom::Seldom;
 use changes::KeptKey;
 use file::StateFile;
 use noted::Shared;
-use seldom::Seldom;
 use write::Known;
 use writer::{Paces, Writer};
 

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use portcullis_domain::{Clock, MemoryStore, Timestamp};
 use rusqlite::{TransactionBehavior, params};
 
+use crate::seldom::Seldom;
+
 use super::changes::Changes;
 use super::file::{Place, StateFile};
 use super::noted::{Owed, Shared, Taken, Wake};
 use super::rows::write_time;
-use super::seldom::Seldom;
 use super::write::{self, Known};
 use super::{LAG_MAX, Totals};
 

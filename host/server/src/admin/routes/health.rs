@@ -21,7 +21,7 @@ pub(super) async fn healthz() -> &'static str {
 
 /// Whether the server does all that it should
 ///
-/// It doesn't when state or journal can't be written, or when it is ending.
+/// It doesn't when state, journal or firewall can't be written, or when it is ending.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
     (status = OK, body = Readiness, description = "It does"),
     (status = SERVICE_UNAVAILABLE, body = Readiness, description = "It doesn't; the reasons say what"),
@@ -47,6 +47,9 @@ pub fn readiness(running: &Running) -> Readiness {
     }
     if let Some(why) = running.keeper.as_ref().and_then(|keeper| keeper.health().failing) {
         reasons.push(format!("state isn't durable: {why}"));
+    }
+    if let Some(why) = running.firewall.as_ref().and_then(|firewall| firewall.health().failing) {
+        reasons.push(format!("the firewall isn't kept: {why}"));
     }
     if let Some(why) = running.journal.counts().failing {
         reasons.push(format!("the journal isn't written: {why}"));

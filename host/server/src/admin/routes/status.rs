@@ -11,12 +11,13 @@ use portcullis_runtime::Cause;
 
 use super::health::readiness;
 use crate::admin::api::{
-    Health, JournalStatus, LogStatus, Plugin, Policy, StateStatus, Status, Tripped, time, wall_time,
+    FirewallStatus, Health, JournalStatus, LogStatus, Plugin, Policy, StateStatus, Status, Tripped, time, wall_time,
 };
 use crate::admin::extract::NoQuery;
 use crate::admin::problem::Problem;
 use crate::config::{Mode, StoreKind};
 use crate::counters::Fate;
+use crate::firewall::FirewallHealth;
 use crate::running::{InForce, Running};
 use crate::setup::LoadedPolicy;
 
@@ -56,6 +57,7 @@ pub fn status(running: &Running) -> Status {
         bans: count(bans.iter().map(|(_, bans)| bans).sum()),
         waits: count(sizes.waits),
         state: state(running, &config.state.store),
+        firewall: running.firewall.as_ref().map(|firewall| firewall_status(firewall.health())),
         journal: journal(running, &in_force),
         log: log(running),
         totals: running.counters.all().map(|(name, count)| (name.to_owned(), count)).collect(),
@@ -156,6 +158,18 @@ fn state(running: &Running, store: &StoreKind) -> StateStatus {
         lag_ms: u64::try_from(health.lag.as_millis()).unwrap_or(u64::MAX),
         pending: health.pending,
         unsettled_replies: health.unsettled_replies,
+        failing: health.failing,
+    }
+}
+
+fn firewall_status(health: FirewallHealth) -> FirewallStatus {
+    FirewallStatus {
+        backend: "nftables".to_owned(),
+        elements: health.elements,
+        lag_ms: u64::try_from(health.lag.as_millis()).unwrap_or(u64::MAX),
+        pending: health.pending,
+        stopped_packets: health.stopped_packets,
+        mended: health.mended,
         failing: health.failing,
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::bans::{ban_table, fetch};
 use super::{Common, lines, path_part, print_json, short_duration, short_time, table, width};
-use crate::admin::api::{Ban, Policy, PolicyDetail, Status};
+use crate::admin::api::{Ban, FirewallStatus, Policy, PolicyDetail, Status};
 use crate::cli::{Failed, client, print};
 use crate::config::printable;
 
@@ -73,6 +73,9 @@ fn whole(status: &Status) -> String {
     row("banned", &format!("{} now; refused so far: {}", status.bans, total("refused_banned")));
     row("waiting", &format!("{} now; refused so far: {}", status.waits, total("refused_waiting")));
     row("state", &state(status));
+    if let Some(firewall) = &status.firewall {
+        row("firewall", &in_the_kernel(firewall));
+    }
     row("ready", if status.ready.ready { "yes" } else { "NO" });
     for reason in &status.ready.reasons {
         row("", reason);
@@ -118,6 +121,12 @@ fn state(status: &Status) -> String {
         return "in memory: a restart forgets it".to_owned();
     }
     format!("{}, {} behind", state.store, short_duration(Duration::from_millis(state.lag_ms)))
+}
+
+fn in_the_kernel(firewall: &FirewallStatus) -> String {
+    let FirewallStatus { backend, elements, lag_ms, stopped_packets, .. } = firewall;
+    let lag = short_duration(Duration::from_millis(*lag_ms));
+    format!("{backend}, {elements} networks kept out, {lag} behind; packets stopped so far: {stopped_packets}")
 }
 
 fn plugin(policy: &Policy) -> String {

@@ -9,11 +9,11 @@ const INTERVAL: Duration = Duration::from_secs(60);
 
 /// Counts, and says when it is time to tell.
 #[derive(Debug, Default)]
-pub(super) struct Seldom(Mutex<(u64, Option<Instant>)>);
+pub(crate) struct Seldom(Mutex<(u64, Option<Instant>)>);
 
 impl Seldom {
     /// It has happened again. How often so far, if that is to be told now.
-    pub(super) fn tell(&self) -> Option<u64> {
+    pub(crate) fn tell(&self) -> Option<u64> {
         self.tell_at(Instant::now())
     }
 
