@@ -164,6 +164,7 @@ fn one_command_makes_a_package_that_holds_everything() {
         "usr/lib/systemd/system/portcullis.service",
         "usr/share/bash-completion/completions/portcullis",
         "usr/share/doc/portcullis/copyright",
+        "usr/share/doc/portcullis/examples/firewall.conf",
         "usr/share/doc/portcullis/examples/grafana-dashboard.json",
         "usr/share/man/man1/portcullis-serve.1.gz",
     ] {

@@ -111,8 +111,8 @@ mod tests {
 
     use super::*;
 
-    /// Bytes as `nft -f` sends them for `delete table inet portcullis`, taken by
-    /// strace, with the acknowledgement on the message instead of the end.
+    /// What `nft delete table inet portcullis` sends, by strace, but for the
+    /// acknowledgement that the message asks for here.
     #[test]
     #[cfg(target_endian = "little")]
     fn a_batch_is_what_nft_sends() {

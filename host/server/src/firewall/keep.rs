@@ -85,7 +85,7 @@ impl<K: Kernel> TableKeeper<K> {
         self.whole()?;
         self.shared.done();
         self.keep_house();
-        Ok(self.placed.sweep(self.clock.now()))
+        Ok(self.placed.in_force())
     }
 
     /// Follows what is noted until it is told to end.
@@ -159,7 +159,8 @@ impl<K: Kernel> TableKeeper<K> {
             }
             not_in.extend(missing);
         }
-        self.placed.took(step);
+        self.placed.took(step, now);
+        self.tell_how_many();
         Ok(())
     }
 
@@ -185,6 +186,7 @@ impl<K: Kernel> TableKeeper<K> {
             }
             self.count(began);
             self.placed = placed;
+            self.tell_how_many();
             self.kernel.listen(true)?;
             // Whoever has changed something while we didn't listen may have changed our table.
             if self.kernel.generation()? == before.wrapping_add(1) {
@@ -273,12 +275,15 @@ impl<K: Kernel> TableKeeper<K> {
     /// What has to be done now and then.
     fn keep_house(&mut self) {
         self.housekeeping = Instant::now() + HOUSEKEEPING_INTERVAL;
-        let in_force = self.placed.sweep(self.clock.now());
+        self.placed.sweep(self.clock.now());
+        self.tell_how_many();
         let stopped = self.kernel.stopped().ok().flatten();
-        self.shared.tell(|figures| {
-            figures.elements = u64::try_from(in_force).unwrap_or(u64::MAX);
-            figures.stopped = stopped.unwrap_or(figures.stopped);
-        });
+        self.shared.tell(|figures| figures.stopped = stopped.unwrap_or(figures.stopped));
+    }
+
+    fn tell_how_many(&self) {
+        let elements = u64::try_from(self.placed.in_force()).unwrap_or(u64::MAX);
+        self.shared.tell(|figures| figures.elements = elements);
     }
 
     /// Leaves the table as it is to be left.

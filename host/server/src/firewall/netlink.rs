@@ -114,20 +114,17 @@ impl Netlink {
             let length = self.requests.receive(&mut buffer, RecvFlags::empty())?;
             for message in messages(&buffer[..length]) {
                 let Ok(message) = NetlinkMessage::<NetfilterMessage>::deserialize(message) else { continue };
-                match message.payload {
-                    NetlinkPayload::Error(error) => {
-                        return error.code.map_or(Ok(()), |code| Err(Errno::from_raw_os_error(-code.get())));
-                    }
-                    NetlinkPayload::Done(_) => return Ok(()),
-                    NetlinkPayload::InnerMessage(NetfilterMessage {
-                        inner: NetfilterMessageInner::NfTables(answer),
-                        ..
-                    }) => {
-                        if take(answer) {
-                            return Ok(());
-                        }
-                    }
-                    _ => {}
+                if let NetlinkPayload::Error(error) = message.payload {
+                    return error.code.map_or(Ok(()), |code| Err(Errno::from_raw_os_error(-code.get())));
+                }
+                if let NetlinkPayload::Done(_) = message.payload {
+                    return Ok(());
+                }
+                if let NetlinkPayload::InnerMessage(NetfilterMessage { inner, .. }) = message.payload
+                    && let NetfilterMessageInner::NfTables(answer) = inner
+                    && take(answer)
+                {
+                    return Ok(());
                 }
             }
         }

@@ -24,6 +24,8 @@ const GONE_AFTER: Duration = Duration::from_secs(10);
 pub(super) struct Placed {
     ends: HashMap<IpNet, Timestamp, RandomState>,
     widths: BTreeSet<Width>,
+    /// How many there are whose end hasn't come, as far as anybody has looked.
+    in_force: usize,
 }
 
 /// Networks to take out and networks to put in.
@@ -55,7 +57,8 @@ impl Placed {
     pub(super) fn of(bans: impl IntoIterator<Item = (IpNet, Timestamp)>) -> Self {
         let ends: HashMap<_, _, _> = bans.into_iter().collect();
         let widths = ends.keys().map(Width::of).collect();
-        Self { ends, widths }
+        let in_force = ends.len();
+        Self { ends, widths, in_force }
     }
 
     /// Makes the table so, whatever it holds; the names of the sets it has are `leftover`.
@@ -95,24 +98,31 @@ impl Placed {
     }
 
     /// It has been done.
-    pub(super) fn took(&mut self, step: Step) {
+    pub(super) fn took(&mut self, step: Step, now: Timestamp) {
         for network in step.take_out {
-            self.ends.remove(&network);
+            let end = self.ends.remove(&network);
+            self.in_force -= usize::from(end.is_some_and(|end| now < end)).min(self.in_force);
         }
         for (network, until) in step.put_in {
             self.widths.insert(Width::of(&network));
             self.ends.insert(network, until);
+            self.in_force += 1;
         }
     }
 
-    /// Forgets what the kernel has let go; how many are in force.
-    pub(super) fn sweep(&mut self, now: Timestamp) -> usize {
+    /// Forgets what the kernel has let go.
+    pub(super) fn sweep(&mut self, now: Timestamp) {
         let mut in_force = 0;
         self.ends.retain(|_, end| {
             in_force += usize::from(now < *end);
             now < end.after(SLACK + GONE_AFTER)
         });
-        in_force
+        self.in_force = in_force;
+    }
+
+    /// How many are in force, those included that have ended since the last sweep.
+    pub(super) const fn in_force(&self) -> usize {
+        self.in_force
     }
 }
 

@@ -461,7 +461,7 @@ mod tests {
     /// `add element inet portcullis v4_24 { 203.0.113.0 timeout 1h }`.
     #[test]
     #[cfg(target_endian = "little")]
-    fn an_element_is_what_nft_sends() {
+    fn an_element_is_what_the_kernels_header_says() {
         let mut batch = Batch::new();
         let network = "203.0.113.0/24".parse().unwrap();
         add(&mut batch, Width::of(&network), &[(network, Duration::from_secs(3600))]);

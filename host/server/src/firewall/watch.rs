@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use super::netlink::{Socket, messages};
 use super::noted::{Mend, Shared};
 use super::table::TABLE;
+use crate::service::capability::{CapabilitySet, lay_down};
 
 const SUBSYSTEM_NFTABLES: u16 = 10;
 const NFT_MSG_NEWGEN: u16 = 15;
@@ -27,6 +28,8 @@ const ATTRIBUTES: usize = 20;
 /// Listens until the end. `ours` is the number of the socket that changes of
 /// ours come from.
 pub(super) fn watch(socket: &Socket, ours: u32, shared: &Arc<Shared>) {
+    // Whoever only listens needs no right to more; where it can't be laid down, the start has said so.
+    let _as_it_is = lay_down(CapabilitySet::NET_ADMIN);
     let mut buffer = Vec::new();
     let mut hearing = Hearing { ours, touched: false };
     while !shared.is_closed() {
