@@ -7,6 +7,7 @@
 mod backend;
 mod client;
 mod load;
+mod network;
 mod nginx;
 mod program;
 mod rportd_log;
@@ -17,6 +18,7 @@ mod wire;
 pub use backend::{Answer, Backend, Received};
 pub use client::{Connection, Pending, Reply, Request};
 pub use load::{Load, Loaded};
+pub use network::{Namespace, Network, Service, capabilities_of};
 pub use nginx::Nginx;
 pub use program::{Ran, peer, portcullis, repository, require, run, skip};
 pub use rportd_log::{LINES, RportdLog, SCANNER_LINES};

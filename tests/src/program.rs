@@ -23,15 +23,18 @@ const SOURCES: [&str; 10] = [
     "wit",
 ];
 /// Programs by the Debian package that brings them.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 12] = [
     ("curl", "curl"),
     ("dpkg-shlibdeps", "dpkg-dev"),
     ("fail2ban-regex", "fail2ban"),
     ("h2load", "nghttp2-client"),
     ("haproxy", "haproxy"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
     ("nginx", "nginx"),
     ("strip", "binutils"),
     ("taskset", "util-linux"),
+    ("unshare", "util-linux"),
     ("wrk", "wrk"),
 ];
 

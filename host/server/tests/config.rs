@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use portcullis::auth::IdCase;
 use portcullis::config::{
-    Cause, Config, ConfigError, KEYS, Mistake, Mistakes, Mode, OnFailure, Override, Overrides, Place, PluginSource,
-    SettingValue, printable, reference, restart_required,
+    Cause, Config, ConfigError, FirewallAction, FirewallProtocol, KEYS, Mistake, Mistakes, Mode, OnFailure, OnStop,
+    Override, Overrides, Place, PluginSource, SettingValue, printable, reference, restart_required,
 };
 use portcullis::log::{Format, Level};
 use portcullis_domain::{Kind, Limits, SourceRules, SubjectBy};
@@ -346,6 +346,7 @@ fn a_reload_names_the_keys_that_need_a_restart() {
         ("listen.drain_timeout", "[listen]\ndrain_timeout = \"3s\""),
         ("decide.address", "[decide]\naddress = [\"127.0.0.1:1\"]\n[auth]\nmode = \"file\""),
         ("auth.hashing_threads", "[auth]\nhashing_threads = 3"),
+        ("firewall.backend", "[firewall]\nbackend = \"nftables\""),
         ("log.format", "[log]\nformat = \"json\""),
         ("log.file", "[log]\nfile = \"x\""),
         ("state.store", "[state]\nstore = \"sqlite:x\""),
@@ -364,9 +365,32 @@ fn a_reload_names_the_keys_that_need_a_restart() {
     let admin = "[admin]\naddress = \"127.0.0.1:1\"\ntoken_file = \"x\"";
     let both = restart_required(&load(""), &load(admin));
     assert_eq!(both, ["admin.address", "admin.token_file"]);
+    let firewall = |keys: &str| load(&format!("[firewall]\nbackend = \"nftables\"\n{keys}"));
+    let other = "ports = [80]\nprotocols = [\"udp\"]\naction = \"reject\"\npriority = 5\non_stop = \"remove\"";
+    let firewall = restart_required(&firewall(""), &firewall(other));
+    let keys = ["firewall.ports", "firewall.protocols", "firewall.action", "firewall.priority", "firewall.on_stop"];
+    assert_eq!(firewall, keys);
     let marked: BTreeSet<_> = KEYS.iter().filter(|key| key.restart).map(|key| key.path).collect();
-    assert_eq!(marked, changed.into_iter().map(|(key, _)| key).chain(both).collect());
+    assert_eq!(marked, changed.into_iter().map(|(key, _)| key).chain(both).chain(firewall).collect());
     assert!(restart_required(&load(""), &load("[log]\nlevel = \"warn\"\n[gate]\nmax_ban = \"1y\"")).is_empty());
+}
+
+#[test]
+fn a_firewall_is_what_its_section_says_and_nothing_without_a_backend() {
+    assert_eq!(load("[firewall]").firewall, None);
+    let firewall = load("[firewall]\nbackend = \"nftables\"").firewall.unwrap();
+    assert_eq!((firewall.ports, firewall.priority, firewall.on_stop), (vec![], -10, OnStop::Keep));
+    assert_eq!((firewall.action, firewall.protocols), (FirewallAction::Drop, vec![FirewallProtocol::Tcp]));
+    let wrong = refused("[firewall]\nports = [80]");
+    assert!(wrong.contains("firewall.backend: \"nftables\" is needed"), "{wrong}");
+    let wrong = refused("[firewall]\nbackend = \"pf\"\nports = [0, 65536]\npriority = 9999");
+    assert!(wrong.contains("firewall.backend: found \"pf\", expected \"nftables\""), "{wrong}");
+    assert!(wrong.contains("firewall.ports: found 0") && wrong.contains("firewall.ports: found 65536"), "{wrong}");
+    assert!(wrong.contains("firewall.priority: found 9999"), "{wrong}");
+    let wrong = refused("[firewall]\nbackend = \"nftables\"\nprotocols = [\"udp\"]");
+    assert!(wrong.contains("firewall.protocols: only used with firewall.ports"), "{wrong}");
+    let wrong = refused("[firewall]\nbackend = \"nftables\"\nports = 80\nprotocols = []");
+    assert!(wrong.contains("firewall.protocols: at least one is needed"), "{wrong}");
 }
 
 #[test]
