@@ -6,6 +6,7 @@
 
 mod backend;
 mod client;
+mod goals;
 mod load;
 mod network;
 mod nginx;
@@ -17,10 +18,11 @@ mod wire;
 
 pub use backend::{Answer, Backend, Received};
 pub use client::{Connection, Pending, Reply, Request};
+pub use goals::{Spread, report_goal};
 pub use load::{Load, Loaded};
 pub use network::{Namespace, Network, Service, capabilities_of};
 pub use nginx::Nginx;
-pub use program::{Ran, peer, portcullis, repository, require, run, skip};
+pub use program::{Ran, floor, peer, portcullis, repository, require, run, skip};
 pub use rportd_log::{LINES, RportdLog, SCANNER_LINES};
 pub use server::{Portcullis, Server, Stopped};
 pub use wait::{DEADLINE, Latch, eventually, free_port};

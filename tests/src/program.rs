@@ -57,18 +57,33 @@ pub fn peer(name: &str) -> PathBuf {
 /// If it doesn't build.
 #[must_use]
 pub fn portcullis() -> &'static Path {
-    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-        if let Some(named) = env::var_os("PORTCULLIS_BIN") {
-            return named.into();
-        }
-        let program = folder_of_builds().join("portcullis");
-        if is_missing_or_old(&program) {
-            build();
-        }
-        assert!(program.exists(), "{} isn't there after a build", program.display());
-        program
-    });
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| built("PORTCULLIS_BIN", "portcullis", &SOURCES));
     &PROGRAM
+}
+
+/// What a proxy on the same transport costs at least, for benchmarks: what
+/// `PORTCULLIS_FLOOR` names, else found or built as [`portcullis`] is.
+///
+/// # Panics
+/// If it doesn't build.
+#[must_use]
+pub fn floor() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> =
+        LazyLock::new(|| built("PORTCULLIS_FLOOR", "portcullis-floor", &["Cargo.lock", "tests/floor"]));
+    &PROGRAM
+}
+
+/// What the variable names, else the program of that name (and package), made of those sources.
+fn built(variable: &str, name: &str, sources: &[&str]) -> PathBuf {
+    if let Some(named) = env::var_os(variable) {
+        return named.into();
+    }
+    let program = folder_of_builds().join(name);
+    if is_missing_or_old(&program, sources) {
+        build(name);
+    }
+    assert!(program.exists(), "{} isn't there after a build", program.display());
+    program
 }
 
 /// Where cargo puts programs: this test is one folder below.
@@ -76,10 +91,10 @@ pub(crate) fn folder_of_builds() -> PathBuf {
     env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().to_owned()
 }
 
-fn is_missing_or_old(program: &Path) -> bool {
+fn is_missing_or_old(program: &Path, sources: &[&str]) -> bool {
     let changed = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
     let Some(built) = changed(program) else { return true };
-    SOURCES.iter().any(|source| newest(&repository().join(source)) > built)
+    sources.iter().any(|source| newest(&repository().join(source)) > built)
 }
 
 fn newest(path: &Path) -> SystemTime {
@@ -88,18 +103,18 @@ fn newest(path: &Path) -> SystemTime {
     below.max().map_or(own, |below| below.max(own))
 }
 
-fn build() {
+fn build(name: &str) {
     let folder = folder_of_builds();
     let profile = folder.file_name().and_then(|name| name.to_str()).unwrap();
     let profile = if profile == "debug" { "dev" } else { profile };
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .current_dir(repository())
-        .args(["build", "--package", "portcullis", "--bin", "portcullis", "--profile", profile, "--target-dir"])
+        .args(["build", "--package", name, "--bin", name, "--profile", profile, "--target-dir"])
         .arg(folder.parent().unwrap())
         .status()
         .unwrap();
-    assert!(built.success(), "the program doesn't build");
+    assert!(built.success(), "{name} doesn't build");
 }
 
 /// How a program ended and what it said.

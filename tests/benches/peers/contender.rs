@@ -1,18 +1,101 @@
-//! Servers under test: started for one scenario, measured in turns, ended.
+//! Servers under test: started for one scenario, seen to do what it is about,
+//! measured in turns, ended.
 
 use std::fs;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use portcullis_tests::{Nginx, Portcullis, Server, eventually, free_port, peer};
+use portcullis_tests::{Nginx, Portcullis, Request, Server, eventually, floor, free_port, peer};
 use tempfile::TempDir;
 
-use super::floor;
 use super::measure::{cpu_us, pin, resident_mib};
-use super::scenario::{Client, Length, Scenario, Source, Which};
+use super::scenario::{Client, Gate, Scenario, Source};
 
 const POLICIES_OFF: &str =
     "[policy.wait]\nenabled = false\n[policy.ban]\nenabled = false\n[policy.scanner]\nenabled = false\n";
+
+/// Who can be asked. To add one: its name here and in [`Which::name`], how it is
+/// started in [`start`], and the scenarios that it has a part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// The three default policies.
+    Portcullis,
+    /// The same with a worker on each of two cores.
+    PortcullisTwo,
+    /// The same with a line in a log file for each request.
+    PortcullisLogs,
+    /// All policies off.
+    PortcullisOff,
+    /// The scanner and login rules in stick tables.
+    HaproxyRules,
+    /// A proxy and nothing else.
+    HaproxyPlain,
+    /// A proxy and nothing else.
+    NginxPlain,
+    /// Asks a trivial service about each request.
+    NginxAuthRequest,
+    /// A list of networks that are refused.
+    NginxDeny,
+    /// hyper on both sides and nothing between: what our transport could cost at least.
+    Floor,
+    /// hyper that answers by itself: what a refusal could cost at least.
+    FloorAnswers,
+}
+
+impl Which {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Portcullis => "Portcullis, three policies",
+            Self::PortcullisTwo => "Portcullis, two workers on two cores",
+            Self::PortcullisLogs => "Portcullis, access log on",
+            Self::PortcullisOff => "Portcullis, policies off",
+            Self::HaproxyRules => "HAProxy, rules in stick tables",
+            Self::HaproxyPlain => "HAProxy, plain proxy",
+            Self::NginxPlain => "nginx, plain proxy",
+            Self::NginxAuthRequest => "nginx, auth_request (the service asked not counted)",
+            Self::NginxDeny => "nginx, deny list",
+            Self::Floor => "bare hyper proxy",
+            Self::FloorAnswers => "bare hyper, answers by itself",
+        }
+    }
+
+    /// Whether what the scenario asks of a gate is asked of it.
+    const fn is_gate(self) -> bool {
+        match self {
+            Self::Portcullis | Self::PortcullisTwo | Self::PortcullisLogs | Self::HaproxyRules => true,
+            Self::PortcullisOff
+            | Self::HaproxyPlain
+            | Self::NginxPlain
+            | Self::NginxAuthRequest
+            | Self::NginxDeny
+            | Self::Floor
+            | Self::FloorAnswers => false,
+        }
+    }
+
+    /// Whether policies are called, and counted.
+    const fn has_policies(self) -> bool {
+        matches!(self, Self::Portcullis | Self::PortcullisTwo | Self::PortcullisLogs)
+    }
+
+    /// Where it runs.
+    const fn cpus(self) -> &'static str {
+        match self {
+            Self::PortcullisTwo => "0,1",
+            Self::Portcullis
+            | Self::PortcullisLogs
+            | Self::PortcullisOff
+            | Self::HaproxyRules
+            | Self::HaproxyPlain
+            | Self::NginxPlain
+            | Self::NginxAuthRequest
+            | Self::NginxDeny
+            | Self::Floor
+            | Self::FloorAnswers => "0",
+        }
+    }
+}
 
 /// One measured turn.
 pub(crate) struct Turn {
@@ -21,22 +104,23 @@ pub(crate) struct Turn {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) resident_mib: f64,
-    pub(crate) refused: f64,
+    /// Calls of policies for a request, of what can tell.
+    pub(crate) judged: Option<f64>,
 }
 
 /// A server under test.
 pub(crate) struct Contender {
     pub(crate) which: Which,
     pub(crate) turns: Vec<Turn>,
-    /// Requests that it was sent in all.
-    pub(crate) requests: f64,
-    url: String,
+    runs: usize,
     running: Running,
 }
 
-enum Running {
-    Own { server: Box<Server>, config: Box<dyn Fn(&str) -> String> },
-    Other(Other),
+/// Everything of it that runs: all of it is measured.
+struct Running {
+    address: SocketAddr,
+    server: Option<Box<Server>>,
+    others: Vec<Other>,
 }
 
 /// A program of others, in a folder of its own.
@@ -47,132 +131,178 @@ struct Other {
 
 impl Contender {
     pub(crate) fn start(which: Which, scenario: &Scenario, backend: &Nginx) -> Self {
-        let (running, base) = match which {
-            Which::Portcullis => own("", scenario, backend),
-            Which::PortcullisOff => own(POLICIES_OFF, scenario, backend),
-            Which::HaproxyPlain => haproxy(8201, backend),
-            Which::HaproxyRules => haproxy(
-                match (scenario.client, scenario.source) {
-                    (Client::H2load, _) => 8212,
-                    (Client::Wrk { .. }, Source::Peer) => 8202,
-                    (Client::Wrk { .. }, Source::Forwarded) => 8203,
-                },
-                backend,
-            ),
-            Which::NginxPlain if matches!(scenario.client, Client::H2load) => nginx(8112, backend),
-            Which::NginxPlain => nginx(8102, backend),
-            Which::NginxAuthRequest => nginx(8104, backend),
-            Which::NginxDeny => nginx(8106, backend),
-            Which::Floor => hyper_floor(backend),
-        };
-        let contender =
-            Self { which, turns: Vec::new(), requests: 0.0, url: format!("{base}{}", scenario.path), running };
-        pin(0, contender.process());
-        if scenario.banned {
-            contender.ban(&base);
+        let running = start(which, scenario, backend);
+        for process in running.processes() {
+            pin(which.cpus(), process);
         }
+        let contender = Self { which, turns: Vec::new(), runs: 0, running };
+        contender.prove(scenario.gate);
         contender
     }
 
-    /// The source is a scanner.
-    fn ban(&self, base: &str) {
-        eventually("the source is banned", || {
-            let status = Command::new("curl")
-                .args(["-s", "-o", "/dev/null", "-w", "%{http_code}"])
-                .arg(format!("{base}/nf/x"))
-                .output()
-                .unwrap();
-            (status.stdout == b"423").then_some(())
-        });
-    }
-
-    fn process(&self) -> u32 {
-        match &self.running {
-            Running::Own { server, .. } => server.id(),
-            Running::Other(other) => other.child.id(),
+    /// It does what the scenario is about, or there is nothing to be measured.
+    fn prove(&self, gate: Gate) {
+        let statuses = |asked: usize, method: &str, path: &str| -> Vec<u16> {
+            let request = Request::new(self.running.address, method, path).from("198.51.100.77");
+            // An id for each, so that none of them has to wait.
+            let form = |id| request.clone().form(&format!("username=probe-{id}&password=guess"));
+            let send = |id| if method == "POST" { form(id).send() } else { request.send() };
+            (0..asked).map(|id| send(id).status).collect()
+        };
+        let is_gate = self.which.is_gate();
+        match gate {
+            Gate::Lets => {}
+            Gate::Bans => {
+                eventually("the client is banned", || (statuses(1, "GET", "/nf/x") == [423]).then_some(()));
+            }
+            Gate::BansScanners => {
+                let expected = if is_gate { [404, 404, 423] } else { [404; 3] };
+                assert_eq!(statuses(3, "GET", "/nf/x"), expected, "{:?}", self.which);
+            }
+            Gate::BansGuessers => {
+                let last = if is_gate { 423 } else { 401 };
+                let expected = [401, 401, 401, 401, 401, last];
+                assert_eq!(statuses(6, "POST", "/login"), expected, "{:?}", self.which);
+            }
         }
     }
 
-    pub(crate) fn turn(&mut self, scenario: &Scenario, length: Length) {
-        self.requests += scenario.client.run(&self.url, length.warm_up).requests;
-        let before = cpu_us(self.process());
-        let loaded = scenario.client.run(&self.url, length.measured);
-        let cpu_us = cpu_us(self.process()) - before;
-        self.requests += loaded.requests;
+    pub(crate) fn warm_up(&mut self, scenario: &Scenario) {
+        self.turn(scenario, 1);
+        self.turns.clear();
+    }
+
+    /// Lets the client loose on it, and believes nothing that it didn't see.
+    pub(crate) fn turn(&mut self, scenario: &Scenario, seconds: u32) {
+        let url = format!("http://{}{}", self.running.address, scenario.path);
+        let (before, judged_before) = (self.running.cpu_us(), self.judged());
+        let loaded = scenario.client.run(&url, seconds, self.runs);
+        let cpu_us = self.running.cpu_us() - before;
+        let judged = self.judged().zip(judged_before).map(|(after, before)| (after - before) / loaded.requests);
+        self.runs += 1;
+        let (name, which) = (scenario.name, self.which);
+        let refused = if scenario.refused { loaded.requests } else { 0.0 };
+        assert!(loaded.refused == refused, "{name}, {which:?}: {} refused, not {refused}", loaded.refused);
+        let bytes = loaded.bytes / loaded.requests;
+        // Those under way when the client stopped are counted with what came of them.
+        assert!(bytes >= scenario.bytes * 0.95, "{name}, {which:?}: {bytes} bytes an answer");
+        if let Some(judged) = judged {
+            let (least, most) = if which.has_policies() { scenario.judged } else { (0.0, 0.0) };
+            // What was on its way when the client stopped was judged, too.
+            let fits = judged >= least * 0.999 && judged <= most * 1.05 + 0.01;
+            assert!(fits, "{name}, {which:?}: {judged} calls of policies a request, not {least} to {most}");
+        }
         self.turns.push(Turn {
             requests_per_second: loaded.requests / loaded.seconds,
             cpu_us: cpu_us / loaded.requests,
             p50_us: loaded.p50_us,
             p99_us: loaded.p99_us,
-            resident_mib: resident_mib(self.process()),
-            refused: loaded.refused / loaded.requests,
+            resident_mib: self.running.resident_mib(),
+            judged,
         });
     }
 
-    /// Ends it. Of Portcullis, the judge calls are told beside the requests.
-    pub(crate) fn end(self) {
-        let requests = self.requests;
-        match self.running {
-            Running::Own { server, config } => {
-                // Only now may it log: the totals are told at info.
-                server.configure(&config("info"));
-                server.swapped(2);
-                let stopped = server.stop();
-                let [scanner, attempt] = ["scanner_judged", "attempt_judged"].map(|name| stopped.total(name));
-                let refused = stopped.total("refused_banned") + stopped.total("refused_waiting");
-                println!(
-                    "  {:?}: {requests} requests answered; {scanner} calls of scanners, {attempt} of wait and ban, {refused} refused",
-                    self.which
-                );
-            }
-            Running::Other(other) => drop(other),
-        }
+    /// Calls of policies so far.
+    fn judged(&self) -> Option<f64> {
+        let metrics = self.running.server.as_ref()?.administration("/metrics");
+        let calls = metrics.lines().filter(|line| line.starts_with("portcullis_policy_calls_total{"));
+        Some(calls.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum())
     }
 }
 
-fn own(policies: &'static str, scenario: &Scenario, backend: &Nginx) -> (Running, String) {
-    let trusted = if scenario.source == Source::Forwarded { "[\"127.0.0.1\"]" } else { "[]" };
-    let config = move |level: &str| {
-        format!(
-            "[source]\ntrusted_proxies = {trusted}\n[listen]\nworkers = 1\n[auth]\nlogin_paths = [\"/login\", \"/login-right\"]\n\
-             success_statuses = [303]\n[log]\nlevel = \"{level}\"\n{policies}"
-        )
-    };
-    let server = Portcullis::with_config(&config("info")).upstream(&backend.url()).start();
-    // Access lines cost the same with and without policies, and the others write none either.
-    server.configure(&config("error"));
-    server.swapped(1);
-    let url = server.url("");
-    (Running::Own { server: Box::new(server), config: Box::new(config) }, url)
+impl Running {
+    fn processes(&self) -> impl Iterator<Item = u32> {
+        let own = self.server.as_ref().map(|server| server.id());
+        own.into_iter().chain(self.others.iter().map(|other| other.child.id()))
+    }
+
+    fn cpu_us(&self) -> f64 {
+        self.processes().map(cpu_us).sum()
+    }
+
+    fn resident_mib(&self) -> f64 {
+        self.processes().map(resident_mib).sum()
+    }
 }
 
-fn haproxy(port: u16, backend: &Nginx) -> (Running, String) {
+fn start(which: Which, scenario: &Scenario, backend: &Nginx) -> Running {
+    let h2 = matches!(scenario.client, Client::H2load);
+    match which {
+        Which::Portcullis => own("", 1, scenario, backend),
+        Which::PortcullisTwo => own("", 2, scenario, backend),
+        Which::PortcullisLogs => own_with_log(scenario, backend),
+        Which::PortcullisOff => own(POLICIES_OFF, 1, scenario, backend),
+        Which::HaproxyPlain => haproxy(8201, backend),
+        Which::HaproxyRules if h2 => haproxy(8212, backend),
+        Which::HaproxyRules if scenario.source == Source::Forwarded => haproxy(8203, backend),
+        Which::HaproxyRules => haproxy(8202, backend),
+        Which::NginxPlain if h2 => nginx(8112, backend),
+        Which::NginxPlain => nginx(8102, backend),
+        Which::NginxAuthRequest => nginx(8104, backend),
+        Which::NginxDeny => nginx(8106, backend),
+        Which::Floor => bare(Some(backend)),
+        Which::FloorAnswers => bare(None),
+    }
+}
+
+fn config(policies: &str, workers: u32, log: &str, scenario: &Scenario) -> String {
+    let trusted = if scenario.source == Source::Forwarded { "[\"127.0.0.1\"]" } else { "[]" };
+    format!(
+        "[source]\ntrusted_proxies = {trusted}\n[listen]\nworkers = {workers}\n\
+         [auth]\nlogin_paths = [\"/login\", \"/login-right\"]\nsuccess_statuses = [303]\n[log]\n{log}\n{policies}"
+    )
+}
+
+fn own(policies: &str, workers: u32, scenario: &Scenario, backend: &Nginx) -> Running {
+    let config = |level: &str| config(policies, workers, &format!("level = \"{level}\""), scenario);
+    let server = Portcullis::with_config(&config("info")).upstream(&backend.url()).start();
+    // The others write no line for each request either.
+    server.configure(&config("error"));
+    server.swapped(1);
+    running(server)
+}
+
+fn own_with_log(scenario: &Scenario, backend: &Nginx) -> Running {
+    let config = config("", 1, "file = \"portcullis.log\"", scenario);
+    running(Portcullis::with_config(&config).upstream(&backend.url()).start())
+}
+
+fn running(server: Server) -> Running {
+    Running { address: server.address(), server: Some(Box::new(server)), others: Vec::new() }
+}
+
+fn haproxy(port: u16, backend: &Nginx) -> Running {
     let (folder, config, port) = configured("haproxy.cfg", port, backend);
     let mut command = Command::new("haproxy");
     command.arg("-db").arg("-f").arg(config).current_dir(folder.path());
     started(command, folder, port)
 }
 
-fn nginx(port: u16, backend: &Nginx) -> (Running, String) {
+fn nginx(port: u16, backend: &Nginx) -> Running {
     let (folder, config, port) = configured("nginx-front.conf", port, backend);
     let mut command = Command::new("nginx");
     command.arg("-p").arg(folder.path()).arg("-c").arg(config).arg("-e").arg(folder.path().join("nginx.err"));
     started(command, folder, port)
 }
 
-fn hyper_floor(backend: &Nginx) -> (Running, String) {
+fn bare(backend: Option<&Nginx>) -> Running {
     let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.arg(floor::OPTION).arg(port.to_string()).arg(backend.url().trim_start_matches("http://"));
+    let mut command = Command::new(floor());
+    command.arg(port.to_string()).args(backend.map(service));
     started(command, folder, port)
+}
+
+/// The address of the service behind.
+fn service(backend: &Nginx) -> String {
+    backend.url().trim_start_matches("http://").to_owned()
 }
 
 /// A peer's configuration with free ports and the service behind put in; the
 /// port that stands for `port` now.
-fn configured(name: &str, port: u16, backend: &Nginx) -> (TempDir, std::path::PathBuf, u16) {
+fn configured(name: &str, port: u16, backend: &Nginx) -> (TempDir, PathBuf, u16) {
     let folder = tempfile::tempdir().unwrap();
     let mut text = fs::read_to_string(peer(name)).unwrap();
-    text = text.replace("127.0.0.1:9000", backend.url().trim_start_matches("http://"));
+    text = text.replace("127.0.0.1:9000", &service(backend));
     let mut wanted = 0;
     for placeholder in [8102, 8104, 8106, 8112, 8201, 8202, 8203, 8212] {
         let free = free_port();
@@ -186,10 +316,16 @@ fn configured(name: &str, port: u16, backend: &Nginx) -> (TempDir, std::path::Pa
     (folder, config, wanted)
 }
 
-fn started(mut command: Command, folder: TempDir, port: u16) -> (Running, String) {
-    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    eventually("it listens", || TcpStream::connect(("127.0.0.1", port)).ok());
-    (Running::Other(Other { child, _folder: folder }), format!("http://127.0.0.1:{port}"))
+fn started(mut command: Command, folder: TempDir, port: u16) -> Running {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("it listens", || {
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("{command:?} ended: {status}");
+        }
+        TcpStream::connect(("127.0.0.1", port)).ok()
+    });
+    let others = vec![Other { child, _folder: folder }];
+    Running { address: ([127, 0, 0, 1], port).into(), server: None, others }
 }
 
 impl Drop for Other {

@@ -2,18 +2,19 @@
 //! all in turns within one run.
 //!
 //! `cargo bench -p portcullis-tests --bench peers [-- --quick] [ROUNDS] [SCENARIO…]`, where SCENARIO is part of a
-//! scenario's name.
+//! scenario's name. `tests/bench` runs it beside all else that is measured.
 //!
 //! The server under test is alone on CPU 0 with one worker; wrk (or h2load) and
 //! nginx, the service behind, are on CPU 1. In each round every contender has
-//! its turn, in an order that is drawn anew. A turn is a warm-up and a measured
-//! run; CPU time is that of the server's own processes, from the kernel's
-//! scheduler, since a client saturates long before a server that only refuses.
-//! Ratios are taken within a round and their median is shown, with the spread.
+//! its turn, in an order that is drawn anew; before the first it is warmed up.
+//! CPU time is that of the server's own processes, from the kernel's scheduler,
+//! since a client saturates long before a server that only refuses. Ratios are
+//! taken within a round, and their median is shown, with the spread. Before it is
+//! measured each contender has to show that it does what the scenario is about,
+//! and every answer has to be of the kind expected: one that errs isn't fast.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "a broken benchmark stops")]
 
 mod contender;
-mod floor;
 mod load;
 mod measure;
 mod scenario;
@@ -23,52 +24,48 @@ use portcullis_tests::{Nginx, require};
 
 use contender::Contender;
 use measure::pin;
-use scenario::{Length, SCENARIOS, Scenario};
-
-/// Rounds for publishing.
-const ROUNDS: usize = 9;
-/// Rounds with `--quick`.
-const ROUNDS_QUICK: usize = 3;
+use scenario::{Effort, SCENARIOS, Scenario};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(at) = args.iter().position(|arg| arg == floor::OPTION) {
-        return floor::serve(&args[at + 1], &args[at + 2]);
-    }
     if !["wrk", "nginx", "taskset", "haproxy", "h2load"].map(require).into_iter().all(|there| there) {
         return;
     }
     let quick = args.iter().any(|arg| arg == "--quick");
-    let rounds = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(if quick { ROUNDS_QUICK } else { ROUNDS });
+    let mut effort = if quick { Effort::QUICK } else { Effort::FULL };
+    if let Some(rounds) = args.iter().find_map(|arg| arg.parse().ok()) {
+        effort = Effort { rounds, rounds_aside: rounds, ..effort };
+    }
     // cargo passes `--bench`.
     let named: Vec<&String> =
         args.iter().filter(|arg| !arg.starts_with("--") && arg.parse::<usize>().is_err()).collect();
-    let length = if quick { Length::QUICK } else { Length::FULL };
     let backend = Nginx::start();
-    pin(1, backend.id());
-    println!("{rounds} rounds; {} s measured after {} s of warm-up each", length.measured, length.warm_up);
+    pin("1", backend.id());
+    println!(
+        "{} rounds of {} s each where there is a goal, {} where there is none",
+        effort.rounds, effort.seconds, effort.rounds_aside
+    );
     for scenario in SCENARIOS {
         if named.is_empty() || named.iter().any(|name| scenario.name.contains(name.as_str())) {
-            run(scenario, rounds, length, &backend);
+            run(scenario, effort, &backend);
         }
     }
 }
 
-fn run(scenario: &Scenario, rounds: usize, length: Length, backend: &Nginx) {
+fn run(scenario: &Scenario, effort: Effort, backend: &Nginx) {
     let mut contenders: Vec<Contender> =
         scenario.contenders.iter().map(|which| Contender::start(*which, scenario, backend)).collect();
+    contenders.iter_mut().for_each(|contender| contender.warm_up(scenario));
     let mut order: Vec<usize> = (0..contenders.len()).collect();
     let mut shuffle = Shuffle::default();
+    let rounds = if scenario.goals.is_empty() { effort.rounds_aside } else { effort.rounds };
     for _ in 0..rounds {
         shuffle.shuffle(&mut order);
         for &index in &order {
-            contenders[index].turn(scenario, length);
+            contenders[index].turn(scenario, effort.seconds);
         }
     }
     table::print(scenario, &contenders);
-    for contender in contenders {
-        contender.end();
-    }
 }
 
 /// An order drawn anew each time, the same in each run of the program.

@@ -4,10 +4,10 @@
 use std::fs;
 use std::process::Command;
 
-/// Puts a process on one CPU, with all its threads and children.
-pub(crate) fn pin(cpu: u32, process: u32) {
+/// Puts a process on these CPUs, with all its threads and children.
+pub(crate) fn pin(cpus: &str, process: u32) {
     for process in tree(process) {
-        let pinned = Command::new("taskset").args(["-acp", &cpu.to_string(), &process.to_string()]).output().unwrap();
+        let pinned = Command::new("taskset").args(["-acp", cpus, &process.to_string()]).output().unwrap();
         assert!(pinned.status.success(), "{}", String::from_utf8_lossy(&pinned.stderr));
     }
 }
@@ -39,20 +39,4 @@ fn tree(process: u32) -> Vec<u32> {
     let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap_or_default();
     let below = children.split_whitespace().flat_map(|child| tree(child.parse().unwrap()));
     std::iter::once(process).chain(below).collect()
-}
-
-/// Least, middle and most of some figures.
-#[derive(Clone, Copy)]
-pub(crate) struct Spread {
-    pub(crate) min: f64,
-    pub(crate) median: f64,
-    pub(crate) max: f64,
-}
-
-impl Spread {
-    pub(crate) fn of(figures: impl Iterator<Item = f64>) -> Self {
-        let mut sorted: Vec<f64> = figures.collect();
-        sorted.sort_by(f64::total_cmp);
-        Self { min: sorted[0], median: sorted[sorted.len() / 2], max: sorted[sorted.len() - 1] }
-    }
 }

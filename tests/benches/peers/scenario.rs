@@ -1,36 +1,21 @@
-//! What is asked of whom.
+//! What is asked of whom, and what has to come of it.
 
-/// How long a turn takes, in seconds.
+use super::contender::Which;
+
+/// How much is measured.
 #[derive(Clone, Copy)]
-pub(crate) struct Length {
-    pub(crate) warm_up: u32,
-    pub(crate) measured: u32,
+pub(crate) struct Effort {
+    /// Rounds of a scenario that a goal is about.
+    pub(crate) rounds: usize,
+    /// Rounds of the others.
+    pub(crate) rounds_aside: usize,
+    /// Seconds of a turn.
+    pub(crate) seconds: u32,
 }
 
-impl Length {
-    pub(crate) const FULL: Self = Self { warm_up: 1, measured: 2 };
-    pub(crate) const QUICK: Self = Self { warm_up: 1, measured: 1 };
-}
-
-/// Who can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Which {
-    /// The three default policies.
-    Portcullis,
-    /// All policies off.
-    PortcullisOff,
-    /// The scanner and login rules in stick tables.
-    HaproxyRules,
-    /// A proxy and nothing else.
-    HaproxyPlain,
-    /// A proxy and nothing else.
-    NginxPlain,
-    /// Asks a trivial service about each request.
-    NginxAuthRequest,
-    /// A list of networks that are refused.
-    NginxDeny,
-    /// hyper on both sides and nothing between: what our transport could cost at least.
-    Floor,
+impl Effort {
+    pub(crate) const FULL: Self = Self { rounds: 9, rounds_aside: 5, seconds: 2 };
+    pub(crate) const QUICK: Self = Self { rounds: 3, rounds_aside: 1, seconds: 1 };
 }
 
 /// Who asks.
@@ -51,34 +36,134 @@ pub(crate) enum Source {
     Forwarded,
 }
 
-/// One row of tables.
+/// What a gate must be seen to do before it is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// Nothing: all are let through.
+    Lets,
+    /// The client is banned, and stays so.
+    Bans,
+    /// A second 404 bans its source.
+    BansScanners,
+    /// A fifth failed login bans its source.
+    BansGuessers,
+}
+
+/// Something that a goal is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Goal {
+    /// Its name in `tests/benches/goals.tsv`.
+    pub(crate) name: &'static str,
+    /// Who is set against whom.
+    pub(crate) ours: Which,
+    pub(crate) theirs: Which,
+    pub(crate) figure: Figure,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Figure {
+    /// CPU time per request, ours by theirs.
+    Cpu,
+    /// What is done in a second of CPU time, ours by theirs.
+    PerCpu,
+    /// The 99th percentile of the time to answer, ours by theirs.
+    P99,
+}
+
+/// One table.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) path: &'static str,
     pub(crate) client: Client,
     pub(crate) source: Source,
-    /// The source is banned before anything is measured.
-    pub(crate) banned: bool,
+    pub(crate) gate: Gate,
+    /// Whether answers are other than 2xx and 3xx: all of them, or none.
+    pub(crate) refused: bool,
+    /// Bytes that an answer has to bring.
+    pub(crate) bytes: f64,
+    /// Calls of policies for a request, at least and at most.
+    pub(crate) judged: (f64, f64),
     pub(crate) contenders: &'static [Which],
+    pub(crate) goals: &'static [Goal],
 }
 
-use Which::{Floor, HaproxyPlain, HaproxyRules, NginxAuthRequest, NginxDeny, NginxPlain, Portcullis, PortcullisOff};
+use Which::{
+    Floor, FloorAnswers, HaproxyPlain, HaproxyRules, NginxAuthRequest, NginxDeny, NginxPlain, Portcullis,
+    PortcullisLogs, PortcullisOff, PortcullisTwo,
+};
 
 const ALL: &[Which] = &[Portcullis, PortcullisOff, HaproxyRules, HaproxyPlain, NginxPlain, NginxAuthRequest, Floor];
 const GATES: &[Which] = &[Portcullis, PortcullisOff, HaproxyRules, NginxPlain];
+const RULES: &[Which] = &[Portcullis, PortcullisOff, HaproxyRules];
 
 const fn wrk(script: Option<&'static str>) -> Client {
     Client::Wrk { script, connections: 64 }
 }
 
-const fn scenario(name: &'static str, path: &'static str, client: Client, contenders: &'static [Which]) -> Scenario {
-    Scenario { name, path, client, source: Source::Forwarded, banned: false, contenders }
+const fn against(name: &'static str, theirs: Which, figure: Figure) -> Goal {
+    Goal { name, ours: Portcullis, theirs, figure }
 }
+
+/// 200s, one call of the scanner each, no goal.
+const fn scenario(name: &'static str, path: &'static str, client: Client, contenders: &'static [Which]) -> Scenario {
+    Scenario {
+        name,
+        path,
+        client,
+        source: Source::Forwarded,
+        gate: Gate::Lets,
+        refused: false,
+        bytes: 0.0,
+        judged: (1.0, 1.0),
+        contenders,
+        goals: &[],
+    }
+}
+
+const MEGABYTE: f64 = 1e6;
 
 /// Every scenario.
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    scenario("200s from 1,000 sources", "/", wrk(Some("xff200.lua")), ALL),
+    Scenario {
+        goals: &[
+            against("proxied-haproxy", HaproxyRules, Figure::Cpu),
+            against("proxied-nginx", NginxPlain, Figure::Cpu),
+            against("policies-on-off", PortcullisOff, Figure::Cpu),
+            against("p99-haproxy", HaproxyRules, Figure::P99),
+        ],
+        ..scenario("200s from 1,000 sources", "/", wrk(Some("xff200.lua")), ALL)
+    },
     Scenario { source: Source::Peer, ..scenario("200s from one source", "/", wrk(None), ALL) },
+    Scenario {
+        source: Source::Peer,
+        gate: Gate::Bans,
+        refused: true,
+        judged: (0.0, 0.0),
+        goals: &[
+            against("refusal-haproxy", HaproxyRules, Figure::Cpu),
+            Goal { ours: PortcullisLogs, ..against("refusal-logged", HaproxyRules, Figure::Cpu) },
+        ],
+        ..scenario(
+            "refusals of a banned source",
+            "/",
+            wrk(None),
+            &[Portcullis, PortcullisLogs, HaproxyRules, NginxDeny, FloorAnswers],
+        )
+    },
+    Scenario {
+        gate: Gate::BansScanners,
+        refused: true,
+        judged: (0.6, 1.0),
+        goals: &[against("scanners-haproxy", HaproxyRules, Figure::Cpu)],
+        ..scenario("404 scanners", "/", wrk(Some("xff404.lua")), RULES)
+    },
+    Scenario {
+        gate: Gate::BansGuessers,
+        refused: true,
+        judged: (3.0, 3.0),
+        ..scenario("logins that fail", "/", wrk(Some("login-fails.lua")), RULES)
+    },
+    Scenario { judged: (3.0, 3.0), ..scenario("logins that succeed", "/", wrk(Some("login-succeeds.lua")), RULES) },
     scenario(
         "200s from 1,000 sources, 1,000 connections",
         "/",
@@ -87,14 +172,16 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     ),
     Scenario { source: Source::Peer, ..scenario("a connection for each request", "/", wrk(Some("close.lua")), GATES) },
     Scenario { source: Source::Peer, ..scenario("HTTP/2 clients", "/", Client::H2load, GATES) },
+    scenario("200s from 1,000 sources, one core and two", "/", wrk(Some("xff200.lua")), &[Portcullis, PortcullisTwo]),
     Scenario {
         source: Source::Peer,
-        banned: true,
-        ..scenario("refusals of a banned source", "/", wrk(None), &[Portcullis, HaproxyRules, NginxDeny])
+        bytes: MEGABYTE,
+        goals: &[against("bodies-down-nginx", NginxPlain, Figure::PerCpu)],
+        ..scenario("1 MB down", "/megabyte", wrk(None), GATES)
     },
-    scenario("404 scanners", "/", wrk(Some("xff404.lua")), &[Portcullis, PortcullisOff, HaproxyRules]),
-    scenario("logins that fail", "/", wrk(Some("login-fails.lua")), &[Portcullis, PortcullisOff, HaproxyRules]),
-    scenario("logins that succeed", "/", wrk(Some("login-succeeds.lua")), &[Portcullis, PortcullisOff, HaproxyRules]),
-    Scenario { source: Source::Peer, ..scenario("1 MB down", "/megabyte", wrk(None), GATES) },
-    Scenario { source: Source::Peer, ..scenario("1 MB up", "/sink", wrk(Some("upload.lua")), GATES) },
+    Scenario {
+        source: Source::Peer,
+        goals: &[against("bodies-up-nginx", NginxPlain, Figure::PerCpu)],
+        ..scenario("1 MB up", "/sink", wrk(Some("upload.lua")), GATES)
+    },
 ];
