@@ -1,10 +1,11 @@
 //! A stranger's side: requests exactly as the test wants them on the wire.
 
 use std::io::{self, BufReader, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use socket2::{Domain, Socket, Type};
 
 use crate::wait::{DEADLINE, eventually};
 use crate::wire::{Head, header};
@@ -18,12 +19,21 @@ pub struct Request {
     target: String,
     headers: Vec<(String, String)>,
     body: Option<Vec<u8>>,
+    /// The address it comes from, if that matters.
+    local: Option<IpAddr>,
 }
 
 impl Request {
     /// A request to whoever listens there; the target goes out as it stands.
     pub fn new(address: SocketAddr, method: &str, target: &str) -> Self {
-        Self { address, method: method.to_owned(), target: target.to_owned(), headers: Vec::new(), body: None }
+        Self {
+            address,
+            method: method.to_owned(),
+            target: target.to_owned(),
+            headers: Vec::new(),
+            body: None,
+            local: None,
+        }
     }
 
     /// With this header as well.
@@ -35,6 +45,12 @@ impl Request {
     /// As a proxy that the server trusts would hand it on for that client.
     pub fn from(self, client: &str) -> Self {
         self.header("X-Forwarded-For", client)
+    }
+
+    /// From that address of this machine.
+    pub const fn via(mut self, local: IpAddr) -> Self {
+        self.local = Some(local);
+        self
     }
 
     /// With Basic credentials.
@@ -69,7 +85,10 @@ impl Request {
     /// If nobody takes it.
     #[track_caller]
     pub fn start(&self) -> Pending {
-        let mut connection = Connection::open(self.address);
+        let mut connection = match self.local {
+            None => Connection::open(self.address),
+            Some(local) => Connection::open_from(local, self.address),
+        };
         connection.write(self).unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target));
         Pending { connection, head_only: self.method == "HEAD" }
     }
@@ -132,12 +151,31 @@ impl Connection {
         Self::try_open(address).unwrap_or_else(|error| panic!("can't connect to {address}: {error}"))
     }
 
+    /// Connects from that address of this machine.
+    ///
+    /// # Panics
+    /// If nobody listens, or the address isn't this machine's.
+    #[must_use]
+    #[track_caller]
+    pub fn open_from(local: IpAddr, address: SocketAddr) -> Self {
+        let connected = || {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            socket.bind(&SocketAddr::new(local, 0).into())?;
+            socket.connect(&address.into())?;
+            Self::over(socket.into())
+        };
+        connected().unwrap_or_else(|error: io::Error| panic!("can't connect from {local} to {address}: {error}"))
+    }
+
     /// Connects, if anybody listens.
     ///
     /// # Errors
     /// If nobody does.
     pub fn try_open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::new(stream) })

@@ -23,7 +23,8 @@ const SOURCES: [&str; 10] = [
     "wit",
 ];
 /// Programs by the Debian package that brings them.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 13] = [
+    ("caddy", "caddy"),
     ("curl", "curl"),
     ("dpkg-shlibdeps", "dpkg-dev"),
     ("fail2ban-regex", "fail2ban"),

@@ -233,6 +233,32 @@ fn rule_39_a_report_is_judged_by_the_same_policies_and_explained_by_who_reported
 }
 
 #[test]
+fn rule_39_what_a_login_is_stands_in_one_place_for_requests_that_were_answered_elsewhere() {
+    let server = with("protect = [\"/api\"]\n");
+    let answered = |source: &str, client: &str, method: &str, path: &str, status: u16| json!({"source": source, "client": client, "method": method, "path": path, "status": status});
+    // By form: nobody knows of whom. By Basic credentials: whoever the proxy names.
+    let form = |status| answered("203.0.113.7", "", "POST", "/login?x", status);
+    let basic = |path, status| answered("203.0.113.8", "abc", "GET", path, status);
+    take(&server, &[form(401), form(403), form(401), form(401), form(200), form(404)]);
+    take(&server, &[basic("/", 401), basic("/", 403), basic("/", 200), basic("/api/x", 500), basic("/", 401)]);
+    take(&server, &[answered("203.0.113.9", "", "GET", "/login", 401), answered("203.0.113.9", "", "GET", "/", 401)]);
+    let totals = || {
+        let status: Value = serde_json::from_str(&server.administration("/v1/status")).unwrap();
+        ["attempts_failed", "attempts_succeeded"].map(|name| status["totals"][name].as_u64().unwrap())
+    };
+    assert_eq!(totals(), [6, 0]);
+    // A success resets: of a form by what is said to be one, of Basic where the service demands it.
+    take(&server, &[form(303), basic("/api/x", 200)]);
+    assert_eq!(totals(), [6, 2]);
+    take(&server, &[form(401), basic("/", 401), basic("/", 401), basic("/", 401)]);
+    for client in ["203.0.113.7", "203.0.113.8", "203.0.113.9"] {
+        assert_eq!(about(&server, client).send().status, 200, "{client}");
+    }
+    take(&server, &[form(401), form(401), form(401), form(401)]);
+    assert_eq!(about(&server, "203.0.113.7").send().status, 423);
+}
+
+#[test]
 fn a_report_is_taken_line_by_line_and_says_which_line_is_none() {
     let server = start();
     let lines = [

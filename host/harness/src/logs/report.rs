@@ -40,6 +40,15 @@ pub enum ReportError {
 /// # Errors
 /// [`ReportError`], in words for whoever wrote the line.
 pub fn read_report(line: &[u8], now: Option<Timestamp>) -> Result<Entry<'_>, ReportError> {
+    // nginx writes a client's bytes as they came: nobody gets out of the log by
+    // sending some that aren't UTF-8.
+    match String::from_utf8_lossy(line) {
+        Cow::Borrowed(_) => read(line, now),
+        Cow::Owned(text) => read(text.as_bytes(), now).map(Entry::into_owned),
+    }
+}
+
+fn read(line: &[u8], now: Option<Timestamp>) -> Result<Entry<'_>, ReportError> {
     // What is derived would take the fields in a list, too.
     if line.trim_ascii_start().first() == Some(&b'[') {
         return Err(ReportError::Json("expected an object in braces, one event".to_owned()));
@@ -291,6 +300,14 @@ mod tests {
         assert_eq!((facts.known, facts.attributes), (Some(true), vec![("user-agent".to_owned(), "curl".to_owned())]));
         let What::FailedRequest(answered) = entry.what else { panic!("{:?}", entry.what) };
         assert_eq!((&*answered.path.decoded(), answered.status), ("/login", 401));
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_hide_nobody() {
+        let line = b"{\"source\":\"203.0.113.7\",\"status\":404,\"path\":\"/\xff\"}";
+        let entry = read_report(line, Some(Timestamp::default())).unwrap();
+        let What::Request(answered) = entry.what else { panic!("{:?}", entry.what) };
+        assert_eq!((entry.from.to_string().as_str(), &*answered.path.decoded()), ("203.0.113.7", "/\u{fffd}"));
     }
 
     proptest! {

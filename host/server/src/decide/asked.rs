@@ -3,6 +3,8 @@
 //! One family of headers is read and never another: a client's own header of a
 //! family that its proxy doesn't set would reach us as the client wrote it.
 
+use std::borrow::Cow;
+
 use http::header::HeaderName;
 use http::{HeaderValue, Request};
 use portcullis_domain::{Source, SourceRules};
@@ -30,8 +32,8 @@ pub(super) enum Family {
 pub(super) struct Head<'r> {
     pub(super) family: Family,
     client: http::header::GetAll<'r, HeaderValue>,
-    method: &'r str,
-    uri: Option<&'r str>,
+    method: Cow<'r, str>,
+    uri: Option<Cow<'r, str>>,
 }
 
 impl<'r> Head<'r> {
@@ -39,7 +41,7 @@ impl<'r> Head<'r> {
         // Envoy appends the path to its prefix; then no header says more.
         let appended = request.uri().path().strip_prefix("/check").filter(|rest| !rest.is_empty());
         let (method, uri) = match appended {
-            Some(path) => (request.method().as_str(), Some(path)),
+            Some(path) => (Cow::Borrowed(request.method().as_str()), Some(Cow::Borrowed(path))),
             None => said(request, &X_FORWARDED_METHOD, &X_FORWARDED_URI),
         };
         let client = request.headers().get_all(X_FORWARDED_FOR);
@@ -57,13 +59,13 @@ impl<'r> Head<'r> {
         rules.of_forwarded(self.client.iter().map(HeaderValue::as_bytes))
     }
 
-    pub(super) const fn method(&self) -> &'r str {
-        self.method
+    pub(super) fn method(&self) -> &str {
+        &self.method
     }
 
     /// Without the query.
-    pub(super) fn path(&self) -> Option<&'r str> {
-        self.uri.map(|uri| uri.split_once('?').map_or(uri, |(path, _)| path))
+    pub(super) fn path(&self) -> Option<&str> {
+        self.uri.as_deref().map(|uri| uri.split_once('?').map_or(uri, |(path, _)| path))
     }
 }
 
@@ -78,12 +80,14 @@ impl Family {
     }
 }
 
-/// The last value of each: what a proxy appends is its own.
-fn said<'r, B>(request: &'r Request<B>, method: &HeaderName, uri: &HeaderName) -> (&'r str, Option<&'r str>) {
+/// The last value of each: what a proxy appends is its own. What isn't UTF-8
+/// is still a path.
+fn said<'r, B>(request: &'r Request<B>, method: &HeaderName, uri: &HeaderName) -> (Cow<'r, str>, Option<Cow<'r, str>>) {
     let last = |name: &HeaderName| {
-        request.headers().get_all(name).iter().next_back().and_then(|value| str::from_utf8(value.as_bytes()).ok())
+        let value = request.headers().get_all(name).iter().next_back();
+        value.map(|value| String::from_utf8_lossy(value.as_bytes()))
     };
-    (last(method).unwrap_or_else(|| request.method().as_str()), last(uri))
+    (last(method).unwrap_or_else(|| Cow::Borrowed(request.method().as_str())), last(uri))
 }
 
 #[cfg(test)]

@@ -350,21 +350,22 @@ impl FileAuthentication {
 }
 
 impl UpstreamAuthentication {
-    fn is_failure(&self, status: StatusCode) -> bool {
-        self.failure_statuses.contains(&status.as_u16())
+    /// A 403 in answer to Basic credentials says that they were right, and not enough.
+    fn is_failure(&self, status: StatusCode, by_form: bool) -> bool {
+        (by_form || status == StatusCode::UNAUTHORIZED) && self.failure_statuses.contains(&status.as_u16())
     }
 
     /// Rule 6: on a login path success is what the operator says it is, since
     /// many a form answers 200 or 302 to a wrong secret. Basic credentials were
     /// right only where the service is known to look at them: a public page
     /// answers 200 to any.
-    fn outcome(&self, status: StatusCode, by_form: bool, guarded: bool) -> Option<Outcome> {
+    pub(super) fn outcome(&self, status: StatusCode, by_form: bool, guarded: bool) -> Option<Outcome> {
         let success = if by_form {
             self.success_statuses.contains(&status.as_u16())
         } else {
             guarded && (status.is_success() || status.is_redirection())
         };
-        match (self.is_failure(status), success) {
+        match (self.is_failure(status, by_form), success) {
             (true, _) => Some(Outcome::Failure),
             (false, true) => Some(Outcome::Success),
             (false, false) => None,

@@ -1,13 +1,14 @@
 //! Events that were seen elsewhere, in a log or by another proxy: judged by the
 //! same gate, told and counted as those that came to it (rule 39).
 
+use http::StatusCode;
 use portcullis_domain::event::{ATTRIBUTE_BYTES_MAX, METHOD_BYTES_MAX, PATH_BYTES_MAX, cut};
 use portcullis_domain::{
     Attribute, ClientId, Finished, Judged, Observed, Origin, Outcome, Request as JudgedRequest, Sighting, Source,
 };
 use portcullis_harness::logs::{Answered, Entry, What};
 
-use super::{Gatekeeper, Post};
+use super::{Authentication, Front, Gatekeeper, Post};
 use crate::auth::IdCase;
 use crate::log::{FailedLogin, Line};
 
@@ -39,20 +40,14 @@ impl Gatekeeper {
         let seen = Seen { entry, sighting, source, id: id.as_ref() };
         match &entry.what {
             What::Login(outcome) => post.observe_attempt(&seen, *outcome, None),
-            What::Request(answered) => post.observe_request(&seen, answered, seen.id),
-            What::FailedRequest(answered) => {
-                // Both, as at the gate, whatever the first brings about (rule 14).
-                let attempt = post.observe_attempt(&seen, Outcome::Failure, Some(answered));
-                if attempt == Sighted::Banned {
-                    return attempt;
-                }
-                match (attempt, post.observe_request(&seen, answered, None)) {
-                    (Sighted::Judged { banned: one }, Sighted::Judged { banned: other }) => {
-                        Sighted::Judged { banned: one || other }
-                    }
-                    (attempt, _) => attempt,
+            What::Request(answered) => {
+                let login = post.front.load().login_seen(answered, entry.client.is_some());
+                match login {
+                    Some(outcome) => post.observe_both(&seen, outcome, answered),
+                    None => post.observe_request(&seen, answered, seen.id),
                 }
             }
+            What::FailedRequest(answered) => post.observe_both(&seen, Outcome::Failure, answered),
         }
     }
 }
@@ -65,7 +60,38 @@ struct Seen<'a> {
     id: Option<&'a ClientId>,
 }
 
+impl Front {
+    /// Rule 6 for a request that was answered elsewhere: whether that was a
+    /// login, and how it ended. Who logs tells of credentials by naming a client.
+    fn login_seen(&self, answered: &Answered<'_>, names_client: bool) -> Option<Outcome> {
+        let Authentication::Upstream(by_upstream) = &self.authentication else { return None };
+        let path = answered.path.decoded();
+        let is_post = answered.method.decoded().eq_ignore_ascii_case("POST");
+        let by_form = is_post && by_upstream.login_paths.contains(&path);
+        if !by_form && !names_client {
+            return None;
+        }
+        let status = StatusCode::from_u16(answered.status).ok()?;
+        by_upstream.outcome(status, by_form, by_form || by_upstream.guarded.guards(&path))
+    }
+}
+
 impl Post {
+    /// Both, as at the gate, whatever the first brings about (rule 14).
+    fn observe_both(&self, seen: &Seen<'_>, outcome: Outcome, answered: &Answered<'_>) -> Sighted {
+        let attempt = self.observe_attempt(seen, outcome, Some(answered));
+        if attempt == Sighted::Banned {
+            return attempt;
+        }
+        let client_id = seen.id.filter(|_| outcome == Outcome::Success);
+        match (attempt, self.observe_request(seen, answered, client_id)) {
+            (Sighted::Judged { banned: one }, Sighted::Judged { banned: other }) => {
+                Sighted::Judged { banned: one || other }
+            }
+            (attempt, _) => attempt,
+        }
+    }
+
     fn observe_attempt(&self, seen: &Seen<'_>, outcome: Outcome, answered: Option<&Answered<'_>>) -> Sighted {
         let facts = seen.entry.facts.as_deref();
         let named = named(seen.entry, answered, self.gate.ruleset().attempt_attributes());
