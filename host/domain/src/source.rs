@@ -126,6 +126,19 @@ impl SourceRules {
         hop
     }
 
+    /// Rule 2: whoever speaks for itself where everyone else is announced. It is
+    /// the source, and what it says about others isn't looked at.
+    #[must_use]
+    pub fn decide_for_itself(&self, peer: IpAddr) -> Decided {
+        Decided { source: Source::new(peer, self.ipv6_prefix), peer_trusted: false, header_ignored: false }
+    }
+
+    /// Whether this peer is a trusted proxy.
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        contains(&self.trusted_proxies, peer.to_canonical())
+    }
+
     /// Networks that are never banned (rule 4): those named so, and trusted proxies.
     pub fn spared(&self) -> impl Iterator<Item = IpNet> + '_ {
         self.never_ban.iter().chain(&self.trusted_proxies).copied()

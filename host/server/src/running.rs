@@ -11,10 +11,10 @@ use crate::config::Config;
 use crate::counters::Counters;
 use crate::firewall::Firewall;
 use crate::gatekeeper::Gatekeeper;
-use crate::http::ConnectionCap;
+use crate::http::{ConnectionCap, HandshakeGauge};
 use crate::journal::Journal;
 use crate::log::Log;
-use crate::setup::LoadedPolicy;
+use crate::setup::{LoadedPolicy, PreparedDoor, Setup};
 use crate::state::Keeper;
 use crate::swap::SwapRequests;
 
@@ -24,8 +24,19 @@ pub struct InForce {
     pub config: Config,
     /// Its policies.
     pub policies: Vec<LoadedPolicy>,
+    /// What its listeners do before the first request.
+    pub doors: Vec<PreparedDoor>,
     /// Since when.
     pub since: jiff::Timestamp,
+}
+
+impl InForce {
+    /// What that setup puts in force.
+    #[must_use]
+    pub fn of(setup: &Setup, since: jiff::Timestamp) -> Self {
+        let (config, policies, doors) = (setup.config.clone(), setup.policies.clone(), setup.doors.clone());
+        Self { config, policies, doors, since }
+    }
 }
 
 /// Everything that can be asked or told to do something.
@@ -46,6 +57,8 @@ pub struct Running {
     pub counters: Arc<Counters>,
     /// Connections of clients, and how many there may be.
     pub connections: ConnectionCap,
+    /// Handshakes under way.
+    pub handshakes: HandshakeGauge,
     /// The log.
     pub log: Log,
     /// The journal.

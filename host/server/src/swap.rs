@@ -16,10 +16,11 @@ use portcullis_domain::{Ban, Timestamp};
 
 use crate::config::{Config, ConfigError, Overrides, Told, restart_required};
 use crate::gatekeeper::Gatekeeper;
+use crate::http::Entrance;
 use crate::journal::Journal;
 use crate::log::Log;
 use crate::running::InForce;
-use crate::setup::{Setup, SetupError, Workshop};
+use crate::setup::{Setup, SetupError, Workshop, hang};
 
 pub use preflight::{NewlyBanned, PREFLIGHT_AGE_MAX, PREFLIGHT_EVENTS_MAX, PreflightError, PreflightReport};
 pub use watch::Stamps;
@@ -66,7 +67,8 @@ impl SwapError {
     /// Its lines for the log, a plugin's words apart from ours.
     fn told(&self) -> Vec<Told> {
         match self {
-            Self::Config(ConfigError::Wrong(mistakes)) | Self::Setup(SetupError::Policies(mistakes)) => mistakes.told(),
+            Self::Config(ConfigError::Wrong(mistakes))
+            | Self::Setup(SetupError::Policies(mistakes) | SetupError::Listeners(mistakes)) => mistakes.told(),
             Self::NewBans { max, report } => report.told(*max),
             Self::Config(_) | Self::Setup(_) | Self::Preflight(_) => {
                 self.to_string().lines().map(|line| Told { ours: line.to_owned(), plugins: None }).collect()
@@ -92,6 +94,8 @@ pub struct Swapper {
     pub seen: Stamps,
     /// Whom to tell.
     pub gatekeeper: Gatekeeper,
+    /// Where doors are put in force.
+    pub entrances: Vec<Arc<Entrance>>,
     /// The log, whose level can change.
     pub log: Log,
     /// What is in force, for those who look at it.
@@ -331,6 +335,7 @@ impl Swapper {
             gate.unverify_all();
         }
         self.gatekeeper.swap(setup.front());
+        hang(&setup.doors, &self.entrances);
         // Told at the more talkative of both levels: a change of level is told too.
         self.log.set_level(self.setup.config.log.level.max(setup.config.log.level));
         let took = loaded.elapsed();
@@ -351,8 +356,7 @@ impl Swapper {
         let changed = changed.into_iter().map(|policy| policy.config.name.clone()).collect();
         tracing::info!("configuration put in force in {} us", took.as_micros());
         self.log.set_level(setup.config.log.level);
-        let (config, policies) = (setup.config.clone(), setup.policies.clone());
-        self.in_force.store(Arc::new(InForce { config, policies, since: jiff::Timestamp::now() }));
+        self.in_force.store(Arc::new(InForce::of(&setup, jiff::Timestamp::now())));
         let warnings = setup.warnings.clone();
         self.setup = setup;
         Ok(Swapped { took, changed, warnings, preflight })

@@ -11,7 +11,9 @@ use portcullis::config::{
     Cause, Config, ConfigError, FirewallAction, FirewallProtocol, KEYS, Mistake, Mistakes, Mode, OnFailure, OnStop,
     Override, Overrides, Place, PluginSource, SettingValue, printable, reference, restart_required,
 };
+use portcullis::http::Banned;
 use portcullis::log::{Format, Level};
+use portcullis::tls::ClientField;
 use portcullis_domain::{Kind, Limits, SourceRules, SubjectBy};
 
 fn load_with(text: &str, options: &[(Override, &str)]) -> Result<Config, ConfigError> {
@@ -69,7 +71,13 @@ fn the_sample_loads_and_shows_true_defaults() {
     let mut section = String::new();
     for line in text.lines() {
         let (line, commented_out) = line.strip_prefix("# ").map_or((line, false), |line| (line, true));
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+        let header = line.split("  ").next().unwrap_or_default().trim();
+        let header = header
+            .strip_prefix("[[")
+            .and_then(|line| line.strip_suffix("]]"))
+            .or(header.strip_prefix('[').and_then(|line| line.strip_suffix(']')));
+        if let Some(name) = header {
+            shown.extend(KEYS.iter().find(|key| key.path == name).map(|key| key.path));
             section = if name.starts_with("policy.") { "policy.NAME".to_owned() } else { name.to_owned() };
         }
         let Some((name, value)) = line.split_once(" = ") else { continue };
@@ -329,6 +337,95 @@ fn settings_keep_their_types_and_lines() {
     assert!(refused("[policy.ban]\nsettings = { x = 2026-11-22 }").contains("times as text"));
 }
 
+const LISTENERS: &str = r#"
+[source]
+trusted_proxies = ["10.0.0.1"]
+[[listener]]
+address = "0.0.0.0:443"
+client_ca = "ca.pem"
+client_certificate = "optional"
+client_id = "email"
+[[listener.certificate]]
+file = "a.pem"
+[[listener.certificate]]
+file = "/b.pem"
+key = "b.key"
+names = ["B.example", "*.b.example"]
+[[listener]]
+address = ["0.0.0.0:80", "[::]:80"]
+redirect = "https"
+proxy_protocol = "require"
+banned = "close"
+"#;
+
+#[test]
+fn listeners_are_read_and_take_the_place_of_the_usual_address() {
+    let config = load(LISTENERS);
+    assert!(config.listen.address.is_empty());
+    let [tls, redirect] = &config.listeners[..] else { panic!("{:?}", config.listeners) };
+    assert_eq!(tls.address, ["0.0.0.0:443".parse().unwrap()]);
+    assert_eq!((tls.proxy_protocol, tls.redirect_port, tls.banned), (false, None, Banned::Close));
+    let files: Vec<_> = tls.certificates.iter().map(|one| (one.file.as_path(), one.key.as_deref())).collect();
+    assert_eq!(files, [(Path::new("etc/a.pem"), None), (Path::new("/b.pem"), Some(Path::new("etc/b.key")))]);
+    assert_eq!(tls.certificates[1].names, ["b.example", "*.b.example"]);
+    let clients = tls.clients.as_ref().unwrap();
+    assert_eq!(
+        (clients.ca.as_path(), clients.required, clients.field),
+        (Path::new("etc/ca.pem"), false, ClientField::Email)
+    );
+    assert_eq!((redirect.address.len(), redirect.redirect_port, redirect.banned), (2, Some(443), Banned::Close));
+    assert!(redirect.proxy_protocol && redirect.certificates.is_empty());
+    let files: BTreeSet<_> = config.files().into_iter().collect();
+    let expected = ["etc/a.pem", "/b.pem", "etc/b.key", "etc/ca.pem"].map(Into::into);
+    assert_eq!(files, BTreeSet::from(expected), "all of them are watched");
+    let plain = load("[[listener]]\naddress = \"127.0.0.1:80\"");
+    assert_eq!(plain.listeners[0].banned, Banned::Reply);
+}
+
+#[test]
+fn mistakes_of_listeners_have_their_lines() {
+    let text = r#"
+[[listener]]
+adress = "0.0.0.0:443"
+[[listener]]
+address = "0.0.0.0:443"
+redirect = "http"
+client_id = "san"
+[[listener.certificate]]
+key = "a.key"
+names = ["a b"]
+[[listener]]
+address = "0.0.0.0:443"
+proxy_protocol = "require"
+redirect_port = 444
+client_certificate = "optional"
+[[listener]]
+address = "0.0.0.0:80"
+redirect = "https"
+[[listener.certificate]]
+file = "a.pem"
+"#;
+    let expected = [
+        r#"p.toml:2: listener.address: missing; expected an address and port such as "0.0.0.0:443", or a list of these"#,
+        r#"p.toml:3: listener.adress: there is no such key (did you mean listener.address?)"#,
+        r#"p.toml:4: listener.client_ca: missing; expected the file with the certificates of those who vouch for clients"#,
+        r#"p.toml:6: listener.redirect: found "http", expected "https" (did you mean "https"?)"#,
+        r#"p.toml:7: listener.client_id: found "san", expected "cn", "dns", "email" or "uri""#,
+        r#"p.toml:8: listener.certificate.file: missing; expected the PEM file with the certificate, followed by those that lead to its CA"#,
+        r#"p.toml:10: listener.certificate.names: found "a b", expected a name such as "example.org" or "*.example.org""#,
+        r#"p.toml:11: listener.address: 0.0.0.0:443 is listened on already, by another listener or listen.address"#,
+        r#"p.toml:11: listener.proxy_protocol: nobody could connect: list the proxies that send the header in source.trusted_proxies"#,
+        r#"p.toml:14: listener.redirect_port: only used with redirect = "https""#,
+        r#"p.toml:15: listener.client_certificate: only used with TLS, which needs a [[listener.certificate]]"#,
+        r#"p.toml:18: listener.redirect: a listener with certificates speaks https already"#,
+    ];
+    assert_refused(text, &expected.join("\n"));
+    assert_refused(
+        "[listener]\naddress = \"a\"",
+        "p.toml:1: listener: found a table, expected tables, each begun by [[listener]]",
+    );
+}
+
 #[test]
 fn moving_a_setting_in_the_file_is_no_change() {
     assert_eq!(load("[policy.ban]\nsettings = { x = 1 }"), load("\n\n[policy.ban.settings]\nx = 1"));
@@ -341,6 +438,10 @@ fn a_reload_names_the_keys_that_need_a_restart() {
         ("listen.workers", "[listen]\nworkers = 3"),
         ("listen.max_connections", "[listen]\nmax_connections = 3"),
         ("listen.header_timeout", "[listen]\nheader_timeout = \"3s\""),
+        ("listen.handshake_timeout", "[listen]\nhandshake_timeout = \"3s\""),
+        ("listen.max_handshakes", "[listen]\nmax_handshakes = 3"),
+        ("listen.max_handshakes_per_source", "[listen]\nmax_handshakes_per_source = 3"),
+        ("listener.address", "[listen]\naddress = \"127.0.0.1:8080\"\n[[listener]]\naddress = \"127.0.0.1:1\""),
         ("listen.idle_timeout", "[listen]\nidle_timeout = \"3s\""),
         ("listen.max_header_bytes", "[listen]\nmax_header_bytes = \"9KiB\""),
         ("listen.drain_timeout", "[listen]\ndrain_timeout = \"3s\""),

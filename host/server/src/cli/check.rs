@@ -11,7 +11,7 @@ use crate::auth::ProcessKey;
 use crate::config::{self, Config, Mode, Overrides, SettingValue, printable};
 use crate::firewall::Firewall;
 use crate::http::Tunnels;
-use crate::setup::{Setup, Workshop, workers};
+use crate::setup::{PreparedDoor, Setup, Workshop, workers};
 
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
     let config = Config::load(args.config.as_deref(), &Overrides::default())?;
@@ -44,7 +44,17 @@ fn summary(setup: &Setup) -> String {
         let _ = writeln!(text, "{name:<14} {}", printable(&value));
     };
     let addresses: Vec<_> = config.listen.address.iter().map(ToString::to_string).collect();
-    row("listens on", addresses.join(", "));
+    if !addresses.is_empty() {
+        row("listens on", addresses.join(", "));
+    }
+    for PreparedDoor { addresses, door } in &setup.doors {
+        let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        row("listens on", format!("{}, {door}", addresses.join(", ")));
+        for certificate in door.tls.iter().flat_map(|tls| tls.certificates()) {
+            let (file, names) = (certificate.file().display(), certificate.names().join(", "));
+            row("", format!("{file} for {names} until {}", certificate.not_after()));
+        }
+    }
     row("upstream", config.upstream.as_ref().map_or("none: answers by itself".to_owned(), |up| up.url.authority()));
     let secrets = match (config.auth.mode, &config.auth.file) {
         (Mode::Upstream, _) => "checked by the upstream".to_owned(),

@@ -28,7 +28,7 @@ use crate::noted::Noting;
 use crate::running::{InForce, Running};
 use crate::service::capability::{self, CapabilitySet};
 use crate::service::{self, Manager, NewUser, Pulse, UserError};
-use crate::setup::{LogReporter, Setup, Workshop, http_options, workers};
+use crate::setup::{LogReporter, Setup, Workshop, entrances, hang, http_options, workers};
 use crate::state::{Keeper, StateError};
 use crate::swap::{Stamps, SwapThread, Swapper, tell_lifted};
 
@@ -130,14 +130,16 @@ fn run(
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build().context("can't start")?;
     let mut signals = waiting.block_on(async { Signals::new() }).context("can't take signals")?;
     let listening = listening.map_or_else(|| http::bind(serve_options(&setup.config)), Ok);
-    let handle = listening.and_then(|listening| listening.serve(&Arc::new(gatekeeper.clone())));
-    let handle = handle.map_err(anyhow::Error::from)?;
+    let listening = listening.map_err(anyhow::Error::from)?;
+    let entrances = listening.entrances().to_vec();
+    hang(&setup.doors, &entrances);
+    let handle = listening.serve(&Arc::new(gatekeeper.clone())).map_err(anyhow::Error::from)?;
     let deciding = decide(&setup.config, handle.cap(), &gatekeeper)?;
     announce(&handle, &setup);
     let started = setup.config.clone();
     let (config_file, log_too) = (args.config, log.clone());
     let since = jiff::Timestamp::now();
-    let in_force = InForce { config: started.clone(), policies: setup.policies.clone(), since };
+    let in_force = InForce::of(&setup, since);
     let in_force = Arc::new(ArcSwap::from_pointee(in_force));
     let swapper = Swapper {
         config_file,
@@ -147,6 +149,7 @@ fn run(
         started,
         seen,
         gatekeeper: gatekeeper.clone(),
+        entrances,
         log: log_too,
         in_force: Arc::clone(&in_force),
         journal: journal.clone(),
@@ -155,13 +158,14 @@ fn run(
     let swapping = SwapThread::start(swapper).context("can't watch the configuration")?;
     let running = Running {
         started: since,
-        addresses: handle.addresses().to_vec(),
-        decide_addresses: deciding.as_ref().map(|deciding| deciding.addresses().to_vec()).unwrap_or_default(),
+        addresses: handle.addresses(),
+        decide_addresses: deciding.as_ref().map(|deciding| deciding.addresses()).unwrap_or_default(),
         ending: AtomicBool::new(false),
         gatekeeper,
         store: kept.store,
         counters: Arc::clone(&counters),
         connections: handle.cap().clone(),
+        handshakes: handle.handshakes().clone(),
         log: log.clone(),
         journal: journal.clone(),
         keeper: kept.keeper.clone(),
@@ -269,6 +273,7 @@ fn serve_options(config: &Config) -> ServeOptions {
     let workers = workers(config);
     let mut options = ServeOptions::new(config.listen.address.clone(), http_options(config, workers));
     options.workers = workers;
+    options.entrances = entrances(config);
     // What is reserved is the admin's; everyone else shares the rest.
     let _admin = options.cap.reserve(ADMIN_SLOTS);
     options
@@ -278,8 +283,12 @@ fn announce(handle: &Handle, setup: &Setup) {
     for policy in &setup.policies {
         policy.announce("runs");
     }
-    for address in handle.addresses() {
-        tracing::info!("listening on {address}");
+    for place in handle.places() {
+        let address = place.address;
+        match place.entrance.as_ref().and_then(|entrance| entrance.door()) {
+            None => tracing::info!("listening on {address}"),
+            Some(door) => tracing::info!("listening on {address}, {door}"),
+        }
     }
 }
 

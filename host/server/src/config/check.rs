@@ -105,7 +105,11 @@ pub(super) struct Sections<'t> {
 /// out, so that one mistake isn't reported as two.
 pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, sections: Sections<'t>, overrides: &Overrides) {
     let Sections { source, decide, auth, admin } = sections;
-    if config.listen.address.is_empty() && reader.clean("listen.address") {
+    if config.listen.address.is_empty()
+        && config.listeners.is_empty()
+        && reader.clean("listen.address")
+        && reader.clean("listener.address")
+    {
         reader.mistake(Place::Nowhere, "listen.address", conflict("at least one address is needed"));
     }
     let everyone = |networks: &[IpNet]| networks.iter().any(|network| network.prefix_len() == 0);

@@ -43,7 +43,11 @@ const SWITCH: &str = "true or false";
 
 /// Every key there is, in the order in which documents list them.
 pub const KEYS: &[Key] = &[
-    at_start(key("listen.address", "list of address:port", r#"["127.0.0.1:8080"]"#, "Where clients connect.")),
+    at_start(open(
+        "listen.address",
+        "list of address:port",
+        "Where clients connect in clear text; left out: 127.0.0.1:8080, or nowhere if there is a [[listener]].",
+    )),
     at_start(open("listen.workers", COUNT, "Threads that serve connections; left out: one per core.")),
     at_start(key(
         "listen.max_connections",
@@ -52,11 +56,86 @@ pub const KEYS: &[Key] = &[
         "Connections open at once, over all workers; more are answered 503 and closed.",
     )),
     at_start(key("listen.header_timeout", DURATION, r#""10s""#, "Time a client has to send a request's head.")),
+    at_start(key(
+        "listen.handshake_timeout",
+        DURATION,
+        r#""10s""#,
+        "At a [[listener]]: time a client has for the PROXY header and the TLS handshake together.",
+    )),
+    at_start(key(
+        "listen.max_handshakes",
+        COUNT,
+        "1024",
+        "PROXY headers and TLS handshakes waited for at once, over all workers; for one more the oldest is closed.",
+    )),
+    at_start(key(
+        "listen.max_handshakes_per_source",
+        COUNT,
+        "64",
+        "Of these, TLS handshakes of one source, over all workers; for one more its oldest is closed.",
+    )),
     at_start(key("listen.idle_timeout", DURATION, r#""75s""#, "Time a connection may stay open without a request.")),
     key("listen.body_timeout", DURATION, r#""10s""#, "Time a client has to send a login body."),
     at_start(key("listen.max_header_bytes", SIZE, r#""32KiB""#, "Longest head of a request.")),
     at_start(key("listen.drain_timeout", DURATION, r#""30s""#, "Time that requests have to finish at shutdown.")),
-    key("source.trusted_proxies", NETWORKS, "[]", "Peers whose X-Forwarded-For is believed; never banned."),
+    at_start(open("listener.address", "list of address:port", "Where clients connect; needed.")),
+    key(
+        "listener.proxy_protocol",
+        r#""off" or "require""#,
+        r#""off""#,
+        "Whether each connection has to begin with a PROXY header, version 1 or 2; then only source.trusted_proxies may connect.",
+    ),
+    open(
+        "listener.redirect",
+        r#""https""#,
+        "Requests are answered 308, to https at the same host; left out: they are served.",
+    ),
+    key("listener.redirect_port", "port", "443", "Port to which redirect sends."),
+    open(
+        "listener.banned",
+        r#""close" or "reply""#,
+        "What a banned source gets: its connection closed before the TLS handshake, or a 423 after it; left out: close with TLS, else reply.",
+    ),
+    open(
+        "listener.client_ca",
+        PATH,
+        "TLS: PEM file with those who vouch for client certificates; left out: none are asked for.",
+    ),
+    open("listener.client_crl", PATH, "TLS: PEM file with lists of client certificates that have been revoked."),
+    key(
+        "listener.client_certificate",
+        r#""optional" or "required""#,
+        r#""required""#,
+        "With client_ca: whether a client without a certificate is let in.",
+    ),
+    key(
+        "listener.client_id",
+        r#""cn", "dns", "email" or "uri""#,
+        r#""cn""#,
+        "Field of a client certificate that is the client auth id: the subject's common name, or the alternative name of that type.",
+    ),
+    open(
+        "listener.certificate",
+        "tables",
+        "Begun by [[listener.certificate]]: with any the listener speaks TLS; the first is the default.",
+    ),
+    open(
+        "listener.certificate.file",
+        PATH,
+        "PEM file with the server's certificate, followed by those that lead to its CA; needed.",
+    ),
+    open("listener.certificate.key", PATH, "PEM file with its private key, not encrypted; left out: in the same file."),
+    open(
+        "listener.certificate.names",
+        "list of names",
+        "Names (SNI) for which it is shown, such as \"example.org\" or \"*.example.org\"; left out: those in the certificate.",
+    ),
+    key(
+        "source.trusted_proxies",
+        NETWORKS,
+        "[]",
+        "Peers whose X-Forwarded-For and PROXY headers are believed; never banned.",
+    ),
     key("source.ipv6_prefix", "1 to 128", "64", "Bits of an IPv6 address that subjects and bans go by."),
     key("source.never_ban", NETWORKS, "[]", "Networks that are never banned."),
     open(

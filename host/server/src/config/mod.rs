@@ -8,6 +8,7 @@
 mod check;
 mod firewall;
 mod keys;
+mod listener;
 mod mistake;
 mod parse;
 mod policy;
@@ -35,6 +36,7 @@ use crate::log::{Format, Level};
 pub use check::{Override, Overrides};
 pub use firewall::{Firewall, FirewallAction, FirewallProtocol, OnStop};
 pub use keys::{KEYS, Key};
+pub use listener::{CertificateFiles, ClientFiles, Listener};
 pub use mistake::{ConfigError, Mistakes, Told, printable};
 pub use parse::parse_duration;
 pub use policy::{PluginLimits, PolicyConfig};
@@ -49,6 +51,8 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 pub struct Config {
     /// Where and how clients connect.
     pub listen: Listen,
+    /// Listeners that do more than speak HTTP.
+    pub listeners: Vec<Listener>,
     /// Who is it (rules 1 to 4).
     pub source: SourceRules,
     /// The service behind; without one the server answers by itself (rule 9).
@@ -82,7 +86,7 @@ pub struct Config {
 /// Where and how clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// At least one.
+    /// For HTTP in clear text; with none there is a listener.
     pub address: Vec<SocketAddr>,
     /// Threads that serve connections; `None`: one per core.
     pub workers: Option<NonZeroUsize>,
@@ -90,6 +94,12 @@ pub struct Listen {
     pub max_connections: usize,
     /// Time for a request's head.
     pub header_timeout: Duration,
+    /// Time for the PROXY header and the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Handshakes under way at once.
+    pub max_handshakes: usize,
+    /// Of these, those of one source.
+    pub max_handshakes_per_source: usize,
     /// Time a connection may stay open without a request.
     pub idle_timeout: Duration,
     /// Time for a login body.
@@ -307,7 +317,8 @@ impl Config {
             PluginSource::File(path) => Some(path.clone()),
             PluginSource::Bundle(_) => None,
         });
-        plugins.chain(self.auth.file.clone()).collect()
+        let listeners = self.listeners.iter().flat_map(Listener::files);
+        plugins.chain(self.auth.file.clone()).chain(listeners).collect()
     }
 
     /// The operator's bounds, as the gate takes them.

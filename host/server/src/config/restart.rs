@@ -1,5 +1,7 @@
 //! Which changed keys take effect only at the next start.
 
+use std::net::SocketAddr;
+
 use super::{Config, Firewall, KEYS};
 
 /// The keys that differ between the two and that a reload can't change; all
@@ -11,6 +13,12 @@ pub fn restart_required(old: &Config, new: &Config) -> Vec<&'static str> {
         "listen.workers" => old.listen.workers != new.listen.workers,
         "listen.max_connections" => old.listen.max_connections != new.listen.max_connections,
         "listen.header_timeout" => old.listen.header_timeout != new.listen.header_timeout,
+        "listen.handshake_timeout" => old.listen.handshake_timeout != new.listen.handshake_timeout,
+        "listen.max_handshakes" => old.listen.max_handshakes != new.listen.max_handshakes,
+        "listen.max_handshakes_per_source" => {
+            old.listen.max_handshakes_per_source != new.listen.max_handshakes_per_source
+        }
+        "listener.address" => addresses(old).ne(addresses(new)),
         "listen.idle_timeout" => old.listen.idle_timeout != new.listen.idle_timeout,
         "listen.max_header_bytes" => old.listen.max_header_bytes != new.listen.max_header_bytes,
         "listen.drain_timeout" => old.listen.drain_timeout != new.listen.drain_timeout,
@@ -42,4 +50,9 @@ pub fn restart_required(old: &Config, new: &Config) -> Vec<&'static str> {
 /// Whether there is a firewall in both and it differs so.
 fn both(old: &Config, new: &Config, differ: impl Fn(&Firewall, &Firewall) -> bool) -> bool {
     old.firewall.as_ref().zip(new.firewall.as_ref()).is_some_and(|(old, new)| differ(old, new))
+}
+
+/// Of each listener: a door can be exchanged, an address can't.
+fn addresses(config: &Config) -> impl Iterator<Item = &[SocketAddr]> {
+    config.listeners.iter().map(|listener| &listener.address[..])
 }

@@ -3,6 +3,7 @@
 //! Whether settings go together is the business of `check`.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
@@ -17,13 +18,13 @@ use super::check::{self, Overrides};
 use super::firewall;
 use super::{
     Admin, Auth, Config, Decide, Gate, Guard, Journal, KEYS, Listen, LogConfig, Mode, Plugins, Service, State,
-    Upstream, UpstreamUrl, parse, policy,
+    Upstream, UpstreamUrl, listener, parse, policy,
 };
 use crate::auth::IdCase;
 use crate::log::{Format, Level};
 
-const SECTIONS: [&str; 15] = [
-    "listen", "source", "upstream", "decide", "auth", "gate", "policy", "guard", "firewall", "state", "journal",
+const SECTIONS: [&str; 16] = [
+    "listen", "listener", "source", "upstream", "decide", "auth", "gate", "policy", "guard", "firewall", "state", "journal",
     "admin", "service", "log", "plugins",
 ];
 const MS: Duration = Duration::from_millis(1);
@@ -79,8 +80,12 @@ fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path
     let upstream_config = read_upstream(reader, upstream, overrides);
     let decide_config = read_decide(reader, decide);
     let others_check = upstream_config.is_some() || !decide_config.address.is_empty();
+    let listeners = listener::read(reader, root, base);
+    // Whoever begins a listener of another kind doesn't want one in clear text beside it unasked.
+    let has_others = root.get("listener").is_some_and(|value| value.get_ref().is_array());
     let config = Config {
-        listen: read_listen(reader, listen, overrides),
+        listen: read_listen(reader, listen, overrides, has_others),
+        listeners,
         source: read_source(reader, source),
         auth: read_auth(reader, auth, base, overrides, others_check),
         upstream: upstream_config,
@@ -99,6 +104,7 @@ fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path
         },
     };
     check::check(reader, &config, check::Sections { source, decide, auth, admin }, overrides);
+    listener::check(reader, &config);
     config
 }
 
@@ -124,14 +130,21 @@ fn threads(value: &DeValue<'_>) -> Parsed<NonZeroUsize> {
     value::count(value, 1, 1024).and_then(|n| NonZeroUsize::new(n).ok_or_else(|| Wrong::expected("at least 1")))
 }
 
-fn read_listen<'t>(reader: &mut Reader<'t>, section: Section<'t>, overrides: &Overrides) -> Listen {
-    let address = reader.list(section, "listen.address", parse::socket_address);
+/// Where clients connect if nobody says otherwise.
+const USUAL_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+fn read_listen<'t>(reader: &mut Reader<'t>, section: Section<'t>, overrides: &Overrides, has_others: bool) -> Listen {
+    let address = reader.maybe_list(section, "listen.address", parse::socket_address);
+    let address = address.unwrap_or_else(|| if has_others { Vec::new() } else { vec![USUAL_ADDRESS] });
     let given = overrides.listen();
     Listen {
         address: if given.is_empty() { address } else { given.to_vec() },
         workers: reader.maybe(section, "listen.workers", threads),
         max_connections: reader.get(section, "listen.max_connections", counted(1, 10_000_000)),
         header_timeout: reader.get(section, "listen.header_timeout", within(MS, DAY)),
+        handshake_timeout: reader.get(section, "listen.handshake_timeout", within(MS, DAY)),
+        max_handshakes: reader.get(section, "listen.max_handshakes", counted(1, 1_000_000)),
+        max_handshakes_per_source: reader.get(section, "listen.max_handshakes_per_source", counted(1, 1_000_000)),
         idle_timeout: reader.get(section, "listen.idle_timeout", within(MS, DAY)),
         body_timeout: reader.get(section, "listen.body_timeout", within(MS, DAY)),
         // hyper takes no less than 8 KiB.

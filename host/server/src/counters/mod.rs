@@ -15,6 +15,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::noted::Noted;
 use crate::recent::Recent;
+use crate::tls::HandshakeFailure;
 
 pub use orders::{CODES_MAX, Counted, Fate, OTHER, Orders, POLICIES_MAX};
 pub use upstream::{Began, UPSTREAM_TIMES_SAMPLED, UpstreamTimes};
@@ -146,10 +147,54 @@ counters! {
     upstream_failed,
     /// Connections over the cap, closed with a 503.
     connections_refused,
+    /// Requests of clients whom a certificate names, in place of credentials.
+    certified,
+    /// TLS handshakes, sessions that were resumed aside.
+    handshakes_full,
+    /// TLS sessions that were resumed.
+    handshakes_resumed,
+    /// TLS handshakes that took too long.
+    handshakes_timeout,
+    /// TLS handshakes closed for others: too many were under way.
+    handshakes_crowded,
+    /// TLS handshakes that the client didn't go on with.
+    handshakes_client,
+    /// TLS handshakes that were none.
+    handshakes_not_tls,
+    /// TLS handshakes without a version, cipher or application protocol in common.
+    handshakes_incompatible,
+    /// TLS handshakes whose client certificate is missing, isn't believed, or names nobody.
+    handshakes_certificate,
+    /// TLS handshakes that failed of something else.
+    handshakes_other,
+    /// Connections of banned sources, closed without a reply.
+    closed_banned,
+    /// Connections of peers that aren't trusted proxies, where a PROXY header is required.
+    proxy_headers_untrusted,
+    /// Connections that didn't begin with the PROXY header that is required.
+    proxy_headers_malformed,
+    /// Connections whose PROXY header took too long.
+    proxy_headers_late,
     /// Configurations put in force while the server ran.
     swaps,
     /// Changes that were refused: what ran before went on running.
     swaps_refused,
+}
+
+impl Counters {
+    /// Handshakes that failed of that.
+    #[must_use]
+    pub const fn handshakes_failed(&self, failure: HandshakeFailure) -> &Counter {
+        match failure {
+            HandshakeFailure::Timeout => &self.handshakes_timeout,
+            HandshakeFailure::Crowded => &self.handshakes_crowded,
+            HandshakeFailure::Client => &self.handshakes_client,
+            HandshakeFailure::NotTls => &self.handshakes_not_tls,
+            HandshakeFailure::Incompatible => &self.handshakes_incompatible,
+            HandshakeFailure::Certificate => &self.handshakes_certificate,
+            HandshakeFailure::Other => &self.handshakes_other,
+        }
+    }
 }
 
 impl fmt::Display for Counters {

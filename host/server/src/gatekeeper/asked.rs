@@ -43,7 +43,7 @@ impl Gatekeeper {
         match refused {
             Refused::ByGate(Refusal::Banned(_)) => post.counters.checks_banned.bump(),
             Refused::ByGate(_) => post.counters.checks_waiting.bump(),
-            Refused::Malformed(_) | Refused::Overloaded => post.counters.checks_malformed.bump(),
+            Refused::Malformed(_) | Refused::Overloaded | Refused::Misdirected => post.counters.checks_malformed.bump(),
         }
         let decided = Decided { source: asked.source, peer_trusted: true, header_ignored: false };
         Err(post.turn_away(&decided, asked.form, refused).await)

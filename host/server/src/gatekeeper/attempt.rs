@@ -57,7 +57,11 @@ impl Post {
         // Rule 9: without an upstream there is `/` and nothing else.
         let guarded = if front.upstream.is_some() { file.protected.guards(path) } else { path == "/" };
         let presented = Presented::read(request.headers());
-        let (client_id, strip) = if guarded {
+        let (client_id, strip) = if let (true, Some(client_id)) = (guarded, &visit.certified) {
+            // The handshake has proved who it is: credentials aren't looked at (rule 41).
+            self.counters.certified.bump();
+            (Some(client_id.clone()), true)
+        } else if guarded {
             match Box::pin(self.authenticate(file, presented, visit)).await {
                 Ok(client_id) => (Some(client_id), true),
                 Err(answer) => return *answer,

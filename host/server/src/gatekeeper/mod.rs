@@ -28,7 +28,9 @@ use portcullis_domain::{Admitted, ClientId, Gate, Judged, Refusal, Request as Ju
 use crate::auth::{Fingerprints, HashPool};
 use crate::counters::Counters;
 use crate::http::proxy::{self, Forwarding};
-use crate::http::{Body, Connection, Form, Refusal as TransportRefusal, RefusedRequest, Reply, Service, Status};
+use crate::http::{
+    Body, Certified, Connection, Form, Refusal as TransportRefusal, RefusedRequest, Reply, Service, Standing, Status,
+};
 use crate::log::{Access, Line, Log, Refused as RefusedLine};
 use crate::state::Keeper;
 
@@ -65,6 +67,8 @@ struct Visit {
     admitted: Admitted,
     decided: Decided,
     form: Form,
+    /// Whom the client's certificate names.
+    certified: Option<ClientId>,
     facts: Facts,
     began: Instant,
 }
@@ -91,6 +95,8 @@ enum Refused {
     Malformed(&'static str),
     /// Too many secrets are being checked: 503.
     Overloaded,
+    /// The connection was let in by what isn't in force any more: 421.
+    Misdirected,
 }
 
 impl Gatekeeper {
@@ -145,21 +151,48 @@ impl Service for Gatekeeper {
         let post = &self.post;
         post.counters.requests.bump();
         let front = post.front.load_full();
-        let decided = post.decide(request.headers(), connection.peer().ip());
+        let decided = post.decide_of(request.headers(), connection);
         let form = Form::of(request.method(), request.headers());
-        let admitted = match post.gate.admit(decided.source) {
-            Ok(admitted) => admitted,
-            Err(refusal) => return post.turn_away(&decided, form, Refused::ByGate(refusal)).await,
+        let admitted = post.gate.admit(decided.source).map_err(Refused::ByGate);
+        let (admitted, certified) = match admitted.and_then(|admitted| Ok((admitted, certified(&front, connection)?))) {
+            Ok(both) => both,
+            Err(refused) => return post.turn_away(&decided, form, refused).await,
         };
         let facts = Facts::of(&request, &post.gate.ruleset());
-        let visit = Visit { admitted, decided, form, facts, began };
+        let visit = Visit { admitted, decided, form, certified, facts, began };
         Finishing::new(Arc::clone(post).receive(front, request, Arc::clone(connection), visit)).await
+    }
+
+    fn standing(&self, peer: IpAddr) -> Standing {
+        let gate = &self.post.gate;
+        let rules = &gate.ruleset().source;
+        let source = rules.decide_for_itself(peer).source;
+        Standing { source, trusted: rules.trusts(peer), banned: gate.admit(source).is_err() }
+    }
+
+    fn shook_hands(&self, resumed: bool) {
+        let counters = &self.post.counters;
+        if resumed { counters.handshakes_resumed.bump() } else { counters.handshakes_full.bump() }
     }
 
     fn refused(&self, refused: &RefusedRequest<'_>) {
         let post = &self.post;
         let counters = &post.counters;
         let (counter, status, why) = match refused.refusal {
+            TransportRefusal::Banned => return post.shut_out(refused.peer.ip(), &counters.closed_banned, "banned"),
+            TransportRefusal::NotAProxy => {
+                return post.shut_out(refused.peer.ip(), &counters.proxy_headers_untrusted, "untrusted proxy");
+            }
+            TransportRefusal::NoProxyHeader => {
+                return post.shut_out(refused.peer.ip(), &counters.proxy_headers_malformed, "no PROXY header");
+            }
+            TransportRefusal::SlowProxyHeader => {
+                return post.shut_out(refused.peer.ip(), &counters.proxy_headers_late, "PROXY header late");
+            }
+            TransportRefusal::Handshake(failure) => {
+                let why = failure.name();
+                return post.shut_out(refused.peer.ip(), counters.handshakes_failed(failure), why);
+            }
             TransportRefusal::BadRequest => (&counters.refused_malformed, StatusCode::BAD_REQUEST, "malformed"),
             TransportRefusal::MethodNotAllowed => {
                 (&counters.refused_malformed, StatusCode::METHOD_NOT_ALLOWED, "method")
@@ -172,8 +205,25 @@ impl Service for Gatekeeper {
         counter.bump();
         let empty = HeaderMap::new();
         let headers = refused.request.map_or(&empty, Request::headers);
-        let source = post.decide(headers, refused.peer.ip()).source;
+        let source = match refused.connection {
+            Some(connection) => post.decide_of(headers, connection).source,
+            None => post.decide(headers, refused.peer.ip()).source,
+        };
         post.log.refused(&RefusedLine { source: source.address(), status: status.as_u16(), why });
+    }
+}
+
+/// Whom the client's certificate names, if there is one (rule 41).
+fn certified(front: &Front, connection: &Connection) -> Result<Option<ClientId>, Refused> {
+    match connection.certified() {
+        Certified::Nobody => Ok(None),
+        Certified::Client(name) => {
+            front.id_case().client_id(name).map(Some).map_err(|_| Refused::Malformed("certificate"))
+        }
+        Certified::Outdated => {
+            connection.close_gracefully();
+            Err(Refused::Misdirected)
+        }
     }
 }
 
@@ -187,12 +237,24 @@ impl Post {
         visit: Visit,
     ) -> Response<Body> {
         match self.answer(&front, request, &connection, &visit).await {
-            Answer::Reply { response, client_id } => self.send_off(&front, &visit, response, client_id.as_ref()).await,
+            Answer::Reply { response, client_id } => {
+                let client_id = client_id.as_ref().or(visit.certified.as_ref());
+                self.send_off(&front, &visit, response, client_id).await
+            }
             Answer::Refused(refused) => self.turn_away(&visit.decided, visit.form, refused).await,
         }
     }
 
     /// Rules 1 to 3: once, for everything.
+    fn decide_of(&self, headers: &HeaderMap, connection: &Connection) -> Decided {
+        let peer = connection.peer().ip();
+        if connection.speaks_for_itself() {
+            return self.gate.ruleset().source.decide_for_itself(peer);
+        }
+        self.decide(headers, peer)
+    }
+
+    /// The same where the peer is all that is known of the connection.
     fn decide(&self, headers: &HeaderMap, peer: IpAddr) -> Decided {
         let forwarded_for = headers.get_all(X_FORWARDED_FOR);
         let values = forwarded_for.iter().map(http::HeaderValue::as_bytes).collect::<smallvec::SmallVec<[_; 2]>>();
@@ -214,6 +276,9 @@ impl Post {
         connection: &Arc<Connection>,
         visit: &Visit,
     ) -> Answer {
+        if let Some(redirect) = connection.redirect() {
+            return Answer::Reply { response: redirect.answer(&request, visit.form), client_id: None };
+        }
         match &front.authentication {
             Authentication::File(file) => self.answer_by_file(front, file, request, connection, visit).await,
             Authentication::Upstream(by_upstream) => {
@@ -235,8 +300,8 @@ impl Post {
         let Some(upstream) = &front.upstream else {
             return Forwarded::Answered(Reply::new(Status::NotFound).into_response(visit.form));
         };
-        let forwarding =
-            Forwarding { decided: visit.decided, user: client_id.map(ClientId::as_str), strip_authorization };
+        let user = client_id.or(visit.certified.as_ref()).map(ClientId::as_str);
+        let forwarding = Forwarding { decided: visit.decided, user, strip_authorization };
         let began = self.counters.upstream_times.begin();
         match proxy::forward(upstream, request, connection, forwarding).await {
             Ok(response) => {
@@ -335,11 +400,13 @@ impl Refused {
             Self::ByGate(Refusal::Busy) => (Status::TooManyRequests, "busy"),
             Self::Malformed(what) => (Status::BadRequest, what),
             Self::Overloaded => (Status::ServiceUnavailable, "overloaded"),
+            Self::Misdirected => (Status::MisdirectedRequest, "outdated certificate"),
         };
         let reply = Reply::new(status);
         let reply = match self {
             Self::ByGate(refusal) => reply.retry_after(refusal.retry_after_seconds()),
             Self::Malformed(_) => reply,
+            Self::Misdirected => reply.close(),
             Self::Overloaded => reply.retry_after(1),
         };
         (reply, why)

@@ -1,13 +1,16 @@
 //! What is counted, logged and done about orders and refusals.
 
+use std::net::IpAddr;
+
 use http::Response;
 use jiff::Timestamp;
 use portcullis_domain::source::Decided;
 use portcullis_domain::{Enforced, Judged, Kind, Order, Refusal, Source, Subject, Timestamp as Instant};
 
 use super::{Front, Post, Refused};
+use crate::counters::Counter;
 use crate::http::{Body, Form};
-use crate::log::{Banned, Because, Line, NotEnforced, Refused as RefusedLine};
+use crate::log::{Banned, Because, Closed, Line, NotEnforced, Refused as RefusedLine};
 
 impl Post {
     /// Turns a request away: counted in full, logged at a limited rate (rules 11 and 29).
@@ -21,7 +24,7 @@ impl Post {
             }
             Refused::ByGate(Refusal::Waiting(_)) => self.counters.refused_waiting.bump(),
             Refused::ByGate(Refusal::Busy) => self.counters.refused_busy.bump(),
-            Refused::Malformed(_) => self.counters.refused_malformed.bump(),
+            Refused::Malformed(_) | Refused::Misdirected => self.counters.refused_malformed.bump(),
             Refused::Overloaded => self.counters.refused_overloaded.bump(),
         }
         let (reply, why) = refused.reply();
@@ -29,6 +32,15 @@ impl Post {
         let status = reply.status().code().as_u16();
         self.log.refused(&RefusedLine { source: decided.source.address(), status, why });
         reply.into_response(form)
+    }
+
+    /// A connection was closed before it could make a request: counted in full,
+    /// logged at a limited rate.
+    pub(super) fn shut_out(&self, peer: IpAddr, counter: &Counter, why: &'static str) {
+        counter.bump();
+        let source = self.gate.ruleset().source.decide_for_itself(peer).source.address();
+        self.counters.recent.refused(source, why, || self.gate.clock().now());
+        self.log.closed(&Closed { source, why });
     }
 
     /// What the policies ordered is in force already; here it is told.

@@ -8,15 +8,17 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::cap::ConnectionSlot;
+use super::door::{Door, Entrance, Redirect};
 use super::options::HttpOptions;
 use super::streams::Stream;
+use crate::proxy_protocol::Announced;
 
 /// "Not at present" in a field that holds a time.
 const NEVER: u64 = u64::MAX;
@@ -35,16 +37,46 @@ impl Clock {
     }
 }
 
+/// What was found out about a connection at an entrance, before its first request.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    /// What a proxy said of it.
+    pub(super) announced: Option<Announced>,
+    /// It is encrypted.
+    pub(super) secure: bool,
+    /// Whom the client's certificate names.
+    pub(super) client: Option<Arc<str>>,
+    /// Where it came in.
+    pub(super) entrance: Arc<Entrance>,
+    /// Through which door.
+    pub(super) door: Arc<Door>,
+}
+
+/// Whom the client's certificate says that it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certified<'c> {
+    /// Nobody: there is no certificate.
+    Nobody,
+    /// By a certificate that is believed.
+    Client(&'c str),
+    /// It was let in by what isn't in force any more: it has to come again.
+    Outdated,
+}
+
 /// One client connection, shared by all its requests.
 #[derive(Debug)]
 pub struct Connection {
     peer: SocketAddr,
+    /// Of one that came through an entrance.
+    arrived: OnceLock<Arrived>,
     local: SocketAddr,
     clock: Arc<Clock>,
     /// Requests and replies whose bodies aren't at their end.
     exchanges: AtomicUsize,
     /// When something last moved: an exchange began or ended, or a piece of a body passed.
     moved_at: AtomicU64,
+    /// When it came to an entrance, until PROXY header and TLS are done.
+    handshake_since: AtomicU64,
     /// When the first byte of a head came that isn't complete yet.
     head_since: AtomicU64,
     /// When the socket stopped taking what we write.
@@ -72,10 +104,12 @@ impl Connection {
         let now = clock.now();
         Self {
             peer,
+            arrived: OnceLock::new(),
             local,
             clock,
             exchanges: AtomicUsize::new(0),
             moved_at: AtomicU64::new(now),
+            handshake_since: AtomicU64::new(NEVER),
             head_since: AtomicU64::new(now),
             blocked_since: AtomicU64::new(NEVER),
             linger_since: AtomicU64::new(NEVER),
@@ -92,10 +126,64 @@ impl Connection {
         }
     }
 
-    /// The other end of the TCP connection: a client, or a proxy before it.
+    /// The other end of the TCP connection, a client or a proxy before it; or the
+    /// client that a proxy announced with the PROXY protocol.
     #[must_use]
-    pub const fn peer(&self) -> SocketAddr {
-        self.peer
+    pub fn peer(&self) -> SocketAddr {
+        match self.arrived.get() {
+            Some(Arrived { announced: Some(Announced::Client { source, .. }), .. }) => *source,
+            _ => self.peer,
+        }
+    }
+
+    /// It is a proxy's own where proxies announce whose a connection is: what it
+    /// says about clients is nobody's word.
+    #[must_use]
+    pub fn speaks_for_itself(&self) -> bool {
+        matches!(self.arrived.get(), Some(Arrived { announced: Some(Announced::Itself), .. }))
+    }
+
+    /// Whether it is encrypted.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.arrived.get().is_some_and(|arrived| arrived.secure)
+    }
+
+    /// Whom the client's certificate says that it is.
+    #[must_use]
+    pub fn certified(&self) -> Certified<'_> {
+        let Some(arrived) = self.arrived.get() else { return Certified::Nobody };
+        let Some(clients) = arrived.door.tls.as_ref().and_then(|tls| tls.clients()) else { return Certified::Nobody };
+        let door = arrived.entrance.door();
+        let now = door.as_ref().and_then(|door| door.tls.as_ref()?.clients());
+        if !now.is_some_and(|now| Arc::ptr_eq(now, clients) || now.same_as(clients)) {
+            return Certified::Outdated;
+        }
+        arrived.client.as_deref().map_or(Certified::Nobody, Certified::Client)
+    }
+
+    /// Where its requests are sent instead of being answered.
+    pub(crate) fn redirect(&self) -> Option<&Redirect> {
+        self.arrived.get()?.door.redirect.as_ref()
+    }
+
+    /// Tells what was found out at the entrance; once.
+    pub(super) fn arrives(&self, arrived: Arrived) {
+        let _once = self.arrived.set(arrived);
+    }
+
+    /// What comes first isn't a head.
+    pub(super) fn handshake_begins(&self) {
+        self.head_since.store(NEVER, Ordering::Relaxed);
+        self.handshake_since.store(self.clock.now(), Ordering::Relaxed);
+    }
+
+    /// From here on a head is waited for.
+    pub(super) fn handshake_is_over(&self) {
+        let now = self.clock.now();
+        self.handshake_since.store(NEVER, Ordering::Relaxed);
+        self.head_since.store(now, Ordering::Relaxed);
+        self.moved_at.store(now, Ordering::Relaxed);
     }
 
     /// Our end of it.
@@ -216,6 +304,12 @@ impl Connection {
             let since = since.load(Ordering::Relaxed);
             since != NEVER && now.saturating_sub(since) > limit.saturating_add(limits.lag)
         };
+        if self.handshake_since.load(Ordering::Relaxed) != NEVER {
+            if over(&self.handshake_since, limits.handshake) {
+                self.cut();
+            }
+            return;
+        }
         if over(&self.blocked_since, limits.body_idle) || over(&self.linger_since, limits.linger) {
             return self.cut();
         }
@@ -246,6 +340,7 @@ impl Connection {
 /// What the sweep goes by, in milliseconds.
 #[derive(Debug)]
 pub(super) struct Limits {
+    handshake: u64,
     header: u64,
     idle: u64,
     body_idle: u64,
@@ -260,6 +355,7 @@ impl Limits {
         let stuck = upstream + options.connect_timeout + options.upstream_wait_timeout + options.body_idle_timeout;
         Self {
             stuck: millis(stuck),
+            handshake: millis(options.handshake_timeout),
             header: millis(options.header_timeout),
             idle: millis(options.idle_timeout),
             body_idle: millis(options.body_idle_timeout),

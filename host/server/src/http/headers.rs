@@ -24,8 +24,10 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// What is to be told to the upstream about the client.
 #[derive(Clone, Copy, Debug)]
 pub struct Hop<'a> {
-    /// The TCP peer.
+    /// The TCP peer, or the client that it announced as such.
     pub peer: IpAddr,
+    /// It came encrypted.
+    pub secure: bool,
     /// The peer is a trusted proxy: what it says about the client is kept and appended to.
     pub peer_trusted: bool,
     /// Who the client is, if we know; its own claim is removed in any case. A
@@ -50,10 +52,11 @@ pub fn to_upstream(headers: &mut HeaderMap, hop: &Hop<'_>) {
     }
 
     let peer = hop.peer.to_canonical();
-    set_forwarded(headers, peer);
+    let scheme = if hop.secure { "https" } else { "http" };
+    set_forwarded(headers, peer, scheme);
     set_forwarded_for(headers, peer);
     if !headers.contains_key(X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
     if !headers.contains_key(X_FORWARDED_HOST)
         && let Some(host) = headers.get(HOST).cloned()
@@ -240,7 +243,7 @@ fn set_forwarded_for(headers: &mut HeaderMap, peer: IpAddr) {
 }
 
 /// RFC 7239.
-fn set_forwarded(headers: &mut HeaderMap, peer: IpAddr) {
+fn set_forwarded(headers: &mut HeaderMap, peer: IpAddr, scheme: &str) {
     let host = headers.get(HOST).cloned();
     append(headers, FORWARDED, |text| {
         let _ = match peer {
@@ -252,7 +255,8 @@ fn set_forwarded(headers: &mut HeaderMap, peer: IpAddr) {
             let token = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
             let _ = if token { write!(text, ";host={host}") } else { write!(text, ";host=\"{host}\"") };
         }
-        text.push_str(";proto=http");
+        text.push_str(";proto=");
+        text.push_str(scheme);
     });
 }
 

@@ -19,6 +19,7 @@ fn lines(headers: &HeaderMap) -> Vec<String> {
 
 const STRANGER: Hop<'_> = Hop {
     peer: IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 7)),
+    secure: false,
     peer_trusted: false,
     user: None,
     strip_authorization: false,

@@ -16,7 +16,8 @@ const SPARE_DESCRIPTORS: u64 = 64;
 /// spreads connections over every listener of the group, and one that nobody
 /// serves would keep its share waiting for ever.
 ///
-/// Port 0 is resolved by the first worker's listener and then shared.
+/// Port 0 is resolved by the first worker's listener and then shared. Each
+/// worker's listeners are in the order of the addresses.
 pub(super) fn bind(addresses: &[SocketAddr], workers: usize) -> io::Result<(Vec<SocketAddr>, Vec<Vec<TcpListener>>)> {
     let mut bound = Vec::with_capacity(addresses.len());
     let mut per_worker: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();

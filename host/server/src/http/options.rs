@@ -10,6 +10,8 @@ use std::time::Duration;
 pub struct HttpOptions {
     /// From the accept, or from the first byte of a later request, to the end of its head (10 s).
     pub header_timeout: Duration,
+    /// At an entrance: from the accept to the end of the PROXY header and the TLS handshake (10 s).
+    pub handshake_timeout: Duration,
     /// How long a kept-alive connection may be without a request (75 s).
     pub idle_timeout: Duration,
     /// How long a client may send nothing of a body that it owes, or take nothing of a reply (30 s).
@@ -36,6 +38,10 @@ pub struct HttpOptions {
     pub max_headers: usize,
     /// Client connections over all workers, tunnels included; over it: a short 503 (10,000).
     pub max_connections: usize,
+    /// Handshakes of one worker under way at once; over it the oldest is closed (512).
+    pub handshakes: usize,
+    /// Of these, those of one source (32).
+    pub handshakes_of_a_source: usize,
     /// Upstream connections of one worker, tunnels included (1024).
     pub upstream_connections: usize,
     /// Requests of one worker that may wait for an upstream connection; over it: 503 (1024).
@@ -48,6 +54,7 @@ impl Default for HttpOptions {
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             body_idle_timeout: Duration::from_secs(30),
             response_idle_timeout: Duration::from_secs(60),
@@ -61,6 +68,8 @@ impl Default for HttpOptions {
             max_header_bytes: 32 * 1024,
             max_headers: 100,
             max_connections: 10_000,
+            handshakes: 512,
+            handshakes_of_a_source: 32,
             upstream_connections: 1024,
             upstream_waiting: 1024,
             h2_max_streams: 100,
@@ -71,7 +80,8 @@ impl Default for HttpOptions {
 impl HttpOptions {
     /// How often the sweep looks: a quarter of the shortest timeout it enforces, 5 ms to 1 s.
     pub(super) fn sweep_interval(&self) -> Duration {
-        let shortest = self.header_timeout.min(self.idle_timeout).min(self.body_idle_timeout).min(self.linger_timeout);
+        let shortest = self.header_timeout.min(self.handshake_timeout).min(self.idle_timeout);
+        let shortest = shortest.min(self.body_idle_timeout).min(self.linger_timeout);
         (shortest / 4).clamp(Duration::from_millis(5), Duration::from_secs(1))
     }
 }

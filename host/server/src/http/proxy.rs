@@ -86,6 +86,7 @@ fn prepare(
     let headers = request.headers_mut();
     let hop = Hop {
         peer: connection.peer().ip(),
+        secure: connection.is_secure(),
         peer_trusted: forwarding.decided.peer_trusted,
         user: forwarding.user,
         strip_authorization: forwarding.strip_authorization,

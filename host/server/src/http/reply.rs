@@ -15,6 +15,8 @@ use super::body::Body;
 pub enum Status {
     /// 200, of the built-in answer.
     Ok,
+    /// 308, to https.
+    PermanentRedirect,
     /// 400.
     BadRequest,
     /// 401.
@@ -29,6 +31,8 @@ pub enum Status {
     ContentTooLarge,
     /// 415.
     UnsupportedMediaType,
+    /// 421: not for this connection, or not for this server.
+    MisdirectedRequest,
     /// 423: a banned source.
     Locked,
     /// 429: a waiting client auth id, or too many attempts at once.
@@ -47,6 +51,7 @@ impl Status {
     pub const fn code(self) -> StatusCode {
         match self {
             Self::Ok => StatusCode::OK,
+            Self::PermanentRedirect => StatusCode::PERMANENT_REDIRECT,
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -54,6 +59,7 @@ impl Status {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::ContentTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::MisdirectedRequest => StatusCode::MISDIRECTED_REQUEST,
             Self::Locked => StatusCode::LOCKED,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::BadGateway => StatusCode::BAD_GATEWAY,
@@ -65,6 +71,9 @@ impl Status {
     const fn text(self) -> (&'static str, &'static str) {
         match self {
             Self::Ok => ("200 OK\n", "{\"status\":200,\"message\":\"OK\"}\n"),
+            Self::PermanentRedirect => {
+                ("308 Permanent Redirect\n", "{\"status\":308,\"message\":\"Permanent Redirect\"}\n")
+            }
             Self::BadRequest => ("400 Bad Request\n", "{\"status\":400,\"error\":\"Bad Request\"}\n"),
             Self::Unauthorized => ("401 Unauthorized\n", "{\"status\":401,\"error\":\"Unauthorized\"}\n"),
             Self::NotFound => ("404 Not Found\n", "{\"status\":404,\"error\":\"Not Found\"}\n"),
@@ -75,6 +84,9 @@ impl Status {
             Self::ContentTooLarge => ("413 Content Too Large\n", "{\"status\":413,\"error\":\"Content Too Large\"}\n"),
             Self::UnsupportedMediaType => {
                 ("415 Unsupported Media Type\n", "{\"status\":415,\"error\":\"Unsupported Media Type\"}\n")
+            }
+            Self::MisdirectedRequest => {
+                ("421 Misdirected Request\n", "{\"status\":421,\"error\":\"Misdirected Request\"}\n")
             }
             Self::Locked => ("423 Locked\n", "{\"status\":423,\"error\":\"Locked\"}\n"),
             Self::TooManyRequests => ("429 Too Many Requests\n", "{\"status\":429,\"error\":\"Too Many Requests\"}\n"),
@@ -260,6 +272,7 @@ mod tests {
         use Status::*;
         for status in [
             Ok,
+            PermanentRedirect,
             BadRequest,
             Unauthorized,
             NotFound,
@@ -267,6 +280,7 @@ mod tests {
             RequestTimeout,
             ContentTooLarge,
             UnsupportedMediaType,
+            MisdirectedRequest,
             Locked,
             TooManyRequests,
             BadGateway,

@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::cap::ConnectionCap;
+use super::door::Entrance;
+use super::handshakes::HandshakeGauge;
 use super::listen;
 use super::options::HttpOptions;
 use super::service::Service;
@@ -18,8 +20,10 @@ use super::worker::Worker;
 /// Where and how to serve.
 #[derive(Clone, Debug)]
 pub struct ServeOptions {
-    /// Addresses to listen on; port 0 takes a free one.
+    /// Addresses to listen on for HTTP in clear text; port 0 takes a free one.
     pub addresses: Vec<SocketAddr>,
+    /// Others, each with a door: TLS, the PROXY protocol, a redirect.
+    pub entrances: Vec<Arc<Entrance>>,
     /// Threads, each with a runtime of its own; 0 is one per core.
     pub workers: usize,
     /// What its threads are called, a number appended.
@@ -35,7 +39,7 @@ impl ServeOptions {
     #[must_use]
     pub fn new(addresses: Vec<SocketAddr>, http: HttpOptions) -> Self {
         let cap = ConnectionCap::new(listen::fit_open_files(http.max_connections));
-        Self { addresses, workers: 0, name: "http".to_owned(), http, cap }
+        Self { addresses, entrances: Vec::new(), workers: 0, name: "http".to_owned(), http, cap }
     }
 }
 
@@ -62,8 +66,17 @@ pub enum ServeError {
 #[must_use = "dropping it closes them"]
 pub struct Listening {
     options: ServeOptions,
-    addresses: Vec<SocketAddr>,
+    places: Vec<Place>,
     per_worker: Vec<Vec<TcpListener>>,
+}
+
+/// Somewhere that clients can connect.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The address, with the port that port 0 became.
+    pub address: SocketAddr,
+    /// The entrance there; none where HTTP is spoken at once.
+    pub entrance: Option<Arc<Entrance>>,
 }
 
 /// Listens on all addresses.
@@ -71,7 +84,12 @@ pub struct Listening {
 /// # Errors
 /// If one can't be bound.
 pub fn bind(options: ServeOptions) -> Result<Listening, ServeError> {
-    let addresses = &options.addresses;
+    let plain = options.addresses.iter().map(|address| (*address, None));
+    let through = |entrance: &Arc<Entrance>| {
+        let entrance = Arc::clone(entrance);
+        entrance.addresses().to_vec().into_iter().map(move |address| (address, Some(Arc::clone(&entrance))))
+    };
+    let (addresses, entrances): (Vec<_>, Vec<_>) = plain.chain(options.entrances.iter().flat_map(through)).unzip();
     if addresses.is_empty() {
         return Err(ServeError::NoAddress);
     }
@@ -79,9 +97,10 @@ pub fn bind(options: ServeOptions) -> Result<Listening, ServeError> {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         asked => asked,
     };
-    let (bound, per_worker) = listen::bind(addresses, workers)
+    let (bound, per_worker) = listen::bind(&addresses, workers)
         .map_err(|source| ServeError::Listen { addresses: addresses.clone(), source })?;
-    Ok(Listening { options, addresses: bound, per_worker })
+    let place = |(address, entrance)| Place { address, entrance };
+    Ok(Listening { options, places: bound.into_iter().zip(entrances).map(place).collect(), per_worker })
 }
 
 /// Serves in the background until the handle is drained or dropped. All
@@ -94,12 +113,19 @@ pub fn serve<S: Service>(options: ServeOptions, service: Arc<S>) -> Result<Handl
 }
 
 impl Listening {
+    /// The entrances listened at: each needs a door before anybody comes in.
+    #[must_use]
+    pub fn entrances(&self) -> &[Arc<Entrance>] {
+        &self.options.entrances
+    }
+
     /// Serves in the background until the handle is drained or dropped.
     ///
     /// # Errors
     /// If a thread can't be started; nothing is served then.
     pub fn serve<S: Service>(self, service: &Arc<S>) -> Result<Handle, ServeError> {
-        let Self { options: ServeOptions { name, http, cap, .. }, addresses, per_worker } = self;
+        let Self { options: ServeOptions { name, http, cap, .. }, places, per_worker } = self;
+        let handshakes = HandshakeGauge::default();
         let (drain, drained) = watch::channel(None);
         let mut threads = Vec::with_capacity(per_worker.len());
         let mut sweeps = Vec::with_capacity(per_worker.len());
@@ -109,7 +135,10 @@ impl Listening {
                 .enable_time()
                 .build()
                 .map_err(ServeError::Worker)?;
-            let worker = Arc::new(Worker::new(Arc::clone(service), http.clone(), cap.clone()));
+            let worker = Worker::new(Arc::clone(service), http.clone(), cap.clone(), handshakes.clone());
+            let worker = Arc::new(worker);
+            let entrances = places.iter().map(|place| place.entrance.clone());
+            let listeners = listeners.into_iter().zip(entrances).collect();
             sweeps.push(Arc::clone(&worker.sweeps));
             let drained = drained.clone();
             let thread = std::thread::Builder::new()
@@ -118,7 +147,7 @@ impl Listening {
                 .map_err(ServeError::Worker)?;
             threads.push(thread);
         }
-        Ok(Handle { addresses, cap, drain, threads, sweeps })
+        Ok(Handle { places, cap, handshakes, drain, threads, sweeps })
     }
 }
 
@@ -126,8 +155,9 @@ impl Listening {
 #[derive(Debug)]
 #[must_use = "dropping it stops the workers"]
 pub struct Handle {
-    addresses: Vec<SocketAddr>,
+    places: Vec<Place>,
     cap: ConnectionCap,
+    handshakes: HandshakeGauge,
     drain: watch::Sender<Option<Duration>>,
     threads: Vec<JoinHandle<()>>,
     sweeps: Vec<Arc<AtomicU64>>,
@@ -136,8 +166,20 @@ pub struct Handle {
 impl Handle {
     /// What is listened on, with the ports that port 0 became.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.places.iter().map(|place| place.address).collect()
+    }
+
+    /// The same with the entrance at each.
+    #[must_use]
+    pub fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Handshakes under way.
+    #[must_use]
+    pub const fn handshakes(&self) -> &HandshakeGauge {
+        &self.handshakes
     }
 
     /// Client connections, and how many there may be.

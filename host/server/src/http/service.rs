@@ -1,6 +1,6 @@
 //! What the transport asks of whoever answers requests. It must not know who that is.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use http::uri::Authority;
@@ -8,6 +8,8 @@ use http::{Method, Request, Response};
 
 use super::body::Body;
 use super::connection::Connection;
+use super::door::Standing;
+use crate::tls::HandshakeFailure;
 
 /// Answers requests. Called on the worker's own thread: what it waits for must
 /// not block, and what it computes holds up that worker's other requests.
@@ -19,9 +21,19 @@ pub trait Service: Send + Sync + 'static {
     fn call(&self, request: Request<Body>, connection: &Arc<Connection>)
     -> impl Future<Output = Response<Body>> + Send;
 
-    /// A request was refused, or a connection for want of room, and
+    /// A request was refused, or a connection before it could make one, and
     /// [`Service::call`] wasn't asked: to count and to log.
     fn refused(&self, _refused: &RefusedRequest<'_>) {}
+
+    /// What is known of a peer, or of whom a proxy announces, before anything
+    /// else of the connection is looked at. Only asked at an
+    /// [`Entrance`](super::Entrance).
+    fn standing(&self, peer: IpAddr) -> Standing {
+        Standing::unknown(peer)
+    }
+
+    /// A TLS handshake succeeded, a session resumed or not: to count.
+    fn shook_hands(&self, _resumed: bool) {}
 }
 
 /// What is known of a request, or of a connection, that the transport refuses.
@@ -29,9 +41,9 @@ pub trait Service: Send + Sync + 'static {
 pub struct RefusedRequest<'a> {
     /// Why.
     pub refusal: Refusal,
-    /// The TCP peer.
+    /// The TCP peer, or the client that a proxy announced as such.
     pub peer: SocketAddr,
-    /// Its connection, unless that is what was refused.
+    /// Its connection, unless there was no room for it.
     pub connection: Option<&'a Connection>,
     /// The request as it came, unless there was none yet. Nothing of it has been
     /// checked: its target may be any, and its headers too.
@@ -67,4 +79,14 @@ pub enum Refusal {
     MethodNotAllowed,
     /// 503: every connection that may be is.
     TooManyConnections,
+    /// Closed: the source is banned, and its entrance doesn't tell so.
+    Banned,
+    /// Closed: a peer that isn't a trusted proxy, where only these may come.
+    NotAProxy,
+    /// Closed: what came isn't a PROXY header.
+    NoProxyHeader,
+    /// Closed: the PROXY header took too long.
+    SlowProxyHeader,
+    /// Closed: no TLS session.
+    Handshake(HandshakeFailure),
 }

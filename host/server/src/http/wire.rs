@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::connection::Connection;
 use super::framing::Framing;
@@ -26,10 +27,24 @@ pub(super) enum Protocol {
     Http2,
 }
 
+/// What bytes to and from a client go through.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// It takes bytes that the socket hasn't taken yet: only its flush tells.
+    const HOLDS_BACK: bool;
+}
+
+impl Stream for TcpStream {
+    const HOLDS_BACK: bool = false;
+}
+
+impl Stream for TlsStream<TcpStream> {
+    const HOLDS_BACK: bool = true;
+}
+
 /// A client's socket.
 #[derive(Debug)]
-pub(super) struct Wire {
-    stream: TcpStream,
+pub(super) struct Wire<T = TcpStream> {
+    stream: T,
     first: [u8; PREFACE.len()],
     first_at: usize,
     first_len: usize,
@@ -40,13 +55,25 @@ pub(super) struct Wire {
     connection: Arc<Connection>,
 }
 
-impl Wire {
+impl<T: Stream> Wire<T> {
+    /// Where the protocol has been agreed upon.
+    pub(super) fn speaking(stream: T, protocol: Protocol, connection: Arc<Connection>) -> Self {
+        Self::with_first(stream, protocol, ([0; PREFACE.len()], 0), connection)
+    }
+
+    fn with_first(
+        stream: T,
+        protocol: Protocol,
+        (first, first_len): ([u8; PREFACE.len()], usize),
+        connection: Arc<Connection>,
+    ) -> Self {
+        let framing = (protocol == Protocol::Http1).then(Framing::new);
+        Self { stream, first, first_at: 0, first_len, lingered: 0, shut: false, framing, connection }
+    }
+
     /// Reads until the protocol is known. Whoever is slow at that is cut by the
     /// sweep as for a slow head.
-    pub(super) async fn detect(
-        mut stream: TcpStream,
-        connection: Arc<Connection>,
-    ) -> io::Result<Option<(Protocol, Self)>> {
+    pub(super) async fn detect(mut stream: T, connection: Arc<Connection>) -> io::Result<Option<(Protocol, Self)>> {
         let mut first = [0; PREFACE.len()];
         let mut len = 0;
         let protocol = loop {
@@ -62,9 +89,7 @@ impl Wire {
                 break Protocol::Http1;
             }
         };
-        let framing = (protocol == Protocol::Http1).then(Framing::new);
-        let (first_at, first_len, lingered, shut) = (0, len, 0, false);
-        Ok(Some((protocol, Self { stream, first, first_at, first_len, lingered, shut, framing, connection })))
+        Ok(Some((protocol, Self::with_first(stream, protocol, (first, len), connection))))
     }
 
     /// Looks at bytes that hyper is about to read: what it hands on of them comes after.
@@ -79,7 +104,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl<T: Stream> AsyncRead for Wire<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
@@ -98,7 +123,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl<T: Stream> AsyncWrite for Wire<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.connection.saw_write(written.is_pending());
@@ -106,7 +131,11 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        if T::HOLDS_BACK {
+            self.connection.saw_write(flushed.is_pending());
+        }
+        flushed
     }
 
     /// Says that no more will come; and if a body was left unread, reads on for

@@ -24,6 +24,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::body::Body;
 use super::cap::ConnectionCap;
 use super::connection::{Clock, Connection, Limits};
+use super::door::Entrance;
+use super::handshakes::{HandshakeGauge, Handshakes};
 use super::listen;
 use super::options::HttpOptions;
 use super::patience;
@@ -32,7 +34,7 @@ use super::reply::{Form, Status};
 use super::service::{Refusal, RefusedRequest, Service};
 use super::streams::Streams;
 use super::vet::vet;
-use super::wire::{Protocol, Wire};
+use super::wire::{Protocol, Stream, Wire};
 
 /// What a connection over the cap is told, if its socket takes that at once.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
@@ -63,7 +65,7 @@ const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 /// All that a worker and its connections share.
 pub(super) struct Worker<S> {
-    service: Arc<S>,
+    pub(super) service: Arc<S>,
     options: HttpOptions,
     cap: ConnectionCap,
     h1: http1::Builder,
@@ -71,6 +73,7 @@ pub(super) struct Worker<S> {
     clock: Arc<Clock>,
     /// Connections in conversation, for the sweep; those gone are cleared away by it.
     connections: Mutex<Vec<Weak<Connection>>>,
+    pub(super) handshakes: Arc<Handshakes>,
     live: AtomicUsize,
     emptied: Notify,
     /// Grows with each sweep: the worker isn't stuck.
@@ -78,7 +81,7 @@ pub(super) struct Worker<S> {
 }
 
 impl<S: Service> Worker<S> {
-    pub(super) fn new(service: Arc<S>, options: HttpOptions, cap: ConnectionCap) -> Self {
+    pub(super) fn new(service: Arc<S>, options: HttpOptions, cap: ConnectionCap, gauge: HandshakeGauge) -> Self {
         let mut h1 = http1::Builder::new();
         h1.writev(false)
             .half_close(false)
@@ -101,6 +104,7 @@ impl<S: Service> Worker<S> {
             .max_local_error_reset_streams(H2_LOCAL_RESETS_MAX)
             .keep_alive_interval(H2_PING_INTERVAL)
             .keep_alive_timeout(H2_PING_TIMEOUT);
+        let handshakes = Arc::new(Handshakes::new(options.handshakes, options.handshakes_of_a_source, gauge));
         Self {
             service,
             options,
@@ -109,6 +113,7 @@ impl<S: Service> Worker<S> {
             h2,
             clock: Arc::default(),
             connections: Mutex::default(),
+            handshakes,
             live: AtomicUsize::new(0),
             emptied: Notify::new(),
             sweeps: Arc::default(),
@@ -118,14 +123,16 @@ impl<S: Service> Worker<S> {
     /// Serves until told to drain, or until nobody is left who could tell.
     pub(super) async fn run(
         self: Arc<Self>,
-        listeners: Vec<StdListener>,
+        listeners: Vec<(StdListener, Option<Arc<Entrance>>)>,
         mut drain: watch::Receiver<Option<Duration>>,
     ) {
         let start = Instant::now();
         let mut accepting = Vec::new();
-        for listener in listeners {
+        for (listener, entrance) in listeners {
             match TcpListener::from_std(listener) {
-                Ok(listener) => accepting.push(tokio::spawn(Arc::clone(&self).accept(listener, drain.clone()))),
+                Ok(listener) => {
+                    accepting.push(tokio::spawn(Arc::clone(&self).accept(listener, entrance, drain.clone())));
+                }
                 Err(error) => tracing::error!(%error, "a listener can't be used"),
             }
         }
@@ -183,7 +190,12 @@ impl<S: Service> Worker<S> {
         }
     }
 
-    async fn accept(self: Arc<Self>, listener: TcpListener, mut drain: watch::Receiver<Option<Duration>>) {
+    async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        entrance: Option<Arc<Entrance>>,
+        mut drain: watch::Receiver<Option<Duration>>,
+    ) {
         let mut backoff = ACCEPT_BACKOFF_MIN;
         loop {
             let accepted = tokio::select! {
@@ -193,7 +205,7 @@ impl<S: Service> Worker<S> {
             match accepted {
                 Ok((stream, peer)) => {
                     backoff = ACCEPT_BACKOFF_MIN;
-                    self.welcome(stream, peer);
+                    self.welcome(stream, peer, entrance.as_ref());
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
@@ -210,14 +222,17 @@ impl<S: Service> Worker<S> {
         for _ in 0..listen::BACKLOG {
             let Ok((stream, peer)) = listener.accept() else { break };
             if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-                self.welcome(stream, peer);
+                self.welcome(stream, peer, entrance.as_ref());
             }
         }
     }
 
-    fn welcome(self: &Arc<Self>, stream: TcpStream, peer: std::net::SocketAddr) {
+    fn welcome(self: &Arc<Self>, stream: TcpStream, peer: std::net::SocketAddr, entrance: Option<&Arc<Entrance>>) {
         let Some(slot) = self.cap.try_acquire() else {
-            let _ = stream.try_write(NO_ROOM);
+            // Where TLS is spoken it would be noise.
+            if entrance.is_none() {
+                let _ = stream.try_write(NO_ROOM);
+            }
             let refusal = Refusal::TooManyConnections;
             self.service.refused(&RefusedRequest { refusal, peer, connection: None, request: None });
             return;
@@ -227,14 +242,34 @@ impl<S: Service> Worker<S> {
         let connection = Arc::new(Connection::new(peer, local, Arc::clone(&self.clock), slot));
         self.connections.lock().push(Arc::downgrade(&connection));
         let live = Live::new(self);
-        tokio::spawn(async move {
-            live.worker.converse(stream, connection).await;
-        });
+        match entrance {
+            None => tokio::spawn(async move {
+                live.worker.converse(stream, None, connection).await;
+            }),
+            Some(entrance) => {
+                let entrance = Arc::clone(entrance);
+                tokio::spawn(async move {
+                    Arc::clone(&live.worker).receive(stream, connection, entrance).await;
+                })
+            }
+        };
     }
 
-    async fn converse(self: &Arc<Self>, stream: TcpStream, connection: Arc<Connection>) {
-        let detected = Wire::detect(stream, Arc::clone(&connection));
-        let Some(Ok(Some((protocol, wire)))) = until_told(detected, &connection, None).await else { return };
+    /// Serves requests, in the protocol that was agreed upon or that the first bytes speak.
+    pub(super) async fn converse<T: Stream>(
+        self: &Arc<Self>,
+        stream: T,
+        agreed: Option<Protocol>,
+        connection: Arc<Connection>,
+    ) {
+        let (protocol, wire) = match agreed {
+            Some(protocol) => (protocol, Wire::speaking(stream, protocol, Arc::clone(&connection))),
+            None => {
+                let detected = Wire::detect(stream, Arc::clone(&connection));
+                let Some(Ok(Some(detected))) = until_told(detected, &connection, None).await else { return };
+                detected
+            }
+        };
         let wire = TokioIo::new(wire);
         match protocol {
             Protocol::Http1 => {
@@ -286,7 +321,7 @@ async fn answer<S: Service>(
 /// Runs a conversation until it ends, or the connection is to be cut. If it is
 /// to close gracefully, the conversation is told how; one that doesn't know how
 /// ends there.
-async fn until_told<F: Future>(
+pub(super) async fn until_told<F: Future>(
     conversation: F,
     connection: &Connection,
     close: Option<fn(Pin<&mut F>)>,
@@ -363,7 +398,12 @@ mod tests {
     /// While requests come they are looked at; in a tunnel that is for nothing.
     #[tokio::test]
     async fn a_connection_is_a_tunnel_once_the_reply_is_101_and_not_before() {
-        let worker = Arc::new(Worker::new(Arc::new(Changes), HttpOptions::default(), ConnectionCap::new(1)));
+        let worker = Arc::new(Worker::new(
+            Arc::new(Changes),
+            HttpOptions::default(),
+            ConnectionCap::new(1),
+            HandshakeGauge::default(),
+        ));
         for (path, tunnel) in [("/200", false), ("/101", true)] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
@@ -376,7 +416,7 @@ mod tests {
             client.write_all(request.as_bytes()).await.unwrap();
             client.shutdown().await.unwrap();
             let mut said = String::new();
-            let (_, read) = tokio::join!(worker.converse(stream, Arc::clone(&connection)), async {
+            let (_, read) = tokio::join!(worker.converse(stream, None, Arc::clone(&connection)), async {
                 client.read_to_string(&mut said).await
             });
             read.unwrap();

@@ -56,6 +56,16 @@ pub(super) fn write(into: &mut Vec<u8>, at: Timestamp, line: &Line<'_>) {
             number(into, "count", suppressed.count);
             number(into, "seconds", suppressed.seconds);
         }
+        Line::Closed(closed) => {
+            text(into, "kind", "closed");
+            text(into, "why", closed.why);
+            text(into, "source", &shown(closed.source).to_string());
+        }
+        Line::ClosedSuppressed(suppressed) => {
+            text(into, "kind", "closed-suppressed");
+            number(into, "count", suppressed.count);
+            number(into, "seconds", suppressed.seconds);
+        }
         Line::NotEnforced(order) => {
             text(into, "kind", "not-enforced");
             text(

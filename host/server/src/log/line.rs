@@ -23,6 +23,11 @@ pub enum Line<'a> {
     Refused(Refused<'a>),
     /// So many refusals weren't written.
     Suppressed(Suppressed),
+    /// A connection was closed before it could make a request; to be written by
+    /// [`super::Log::closed`].
+    Closed(Closed<'a>),
+    /// So many of these weren't written.
+    ClosedSuppressed(Suppressed),
     /// A policy ordered something and nothing came of it; to be written by
     /// [`super::Log::not_enforced`].
     NotEnforced(NotEnforced<'a>),
@@ -87,6 +92,15 @@ pub struct Refused<'a> {
     /// What it was answered.
     pub status: u16,
     /// Why, in one word of ours such as `banned`, `waiting` or `crowded`.
+    pub why: &'a str,
+}
+
+/// A connection closed without an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Closed<'a> {
+    /// From where.
+    pub source: IpAddr,
+    /// Why, in a few words of ours such as `banned` or `not-tls`.
     pub why: &'a str,
 }
 
@@ -164,6 +178,8 @@ impl Line<'_> {
             | Self::Banned(_)
             | Self::Refused(_)
             | Self::Suppressed(_)
+            | Self::Closed(_)
+            | Self::ClosedSuppressed(_)
             | Self::NotEnforced(_)
             | Self::NotEnforcedSuppressed(_) => Level::Info,
             Self::Plugin(message) => message.level,

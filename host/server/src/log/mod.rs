@@ -24,7 +24,7 @@ use jiff::Timestamp;
 
 pub use layer::LogLayer;
 pub use line::{
-    Access, Banned, Because, FailedLogin, Line, NotEnforced, Operational, PluginMessage, Refused, Suppressed,
+    Access, Banned, Because, Closed, FailedLogin, Line, NotEnforced, Operational, PluginMessage, Refused, Suppressed,
 };
 pub use refusals::RefusalLimit;
 
@@ -136,7 +136,9 @@ struct Shared {
     writer: Writer,
     refusals: Refusals,
     suppressed: AtomicU64,
-    /// Orders that nothing came of: limited as refusals are, and apart from them.
+    /// Connections closed without an answer: limited as refusals are, and apart from them.
+    closed: Refusals,
+    /// Orders that nothing came of: so are they.
     not_enforced: Refusals,
 }
 
@@ -149,8 +151,9 @@ impl Log {
         let writer = Writer::start(format, target)?;
         let refusals = Refusals::new(RefusalLimit::default());
         let level = AtomicU8::new(level as u8);
-        let (suppressed, not_enforced) = (AtomicU64::new(0), Refusals::new(RefusalLimit::default()));
-        Ok(Self { shared: Arc::new(Shared { level, format, writer, refusals, suppressed, not_enforced }) })
+        let (suppressed, closed) = (AtomicU64::new(0), Refusals::new(RefusalLimit::default()));
+        let not_enforced = Refusals::new(RefusalLimit::default());
+        Ok(Self { shared: Arc::new(Shared { level, format, writer, refusals, suppressed, closed, not_enforced }) })
     }
 
     /// Whether lines of that level are written.
@@ -190,6 +193,21 @@ impl Log {
         }
     }
 
+    /// Writes that a connection was closed without an answer, at the same rate; the rest is summed up.
+    pub fn closed(&self, closed: &Closed<'_>) {
+        if !self.writes(Level::Info) {
+            return;
+        }
+        let now = Timestamp::now();
+        let (admitted, summary) = self.shared.closed.admit(now.as_millisecond());
+        if let Some(suppressed) = summary {
+            self.queue(now, &Line::ClosedSuppressed(suppressed));
+        }
+        if admitted {
+            self.queue(now, &Line::Closed(*closed));
+        }
+    }
+
     /// Writes that nothing came of an order, at the same rate; the rest is summed up.
     pub fn not_enforced(&self, order: &NotEnforced<'_>) {
         if !self.writes(Level::Info) {
@@ -211,6 +229,9 @@ impl Log {
         let now = Timestamp::now();
         if let Some(suppressed) = self.shared.refusals.due(now.as_millisecond()) {
             self.queue(now, &Line::Suppressed(suppressed));
+        }
+        if let Some(suppressed) = self.shared.closed.due(now.as_millisecond()) {
+            self.queue(now, &Line::ClosedSuppressed(suppressed));
         }
         if let Some(suppressed) = self.shared.not_enforced.due(now.as_millisecond()) {
             self.queue(now, &Line::NotEnforcedSuppressed(suppressed));
@@ -235,6 +256,9 @@ impl Log {
     pub fn flush(&self) -> Result<(), LogError> {
         if let Some(suppressed) = self.shared.refusals.take() {
             self.queue(Timestamp::now(), &Line::Suppressed(suppressed));
+        }
+        if let Some(suppressed) = self.shared.closed.take() {
+            self.queue(Timestamp::now(), &Line::ClosedSuppressed(suppressed));
         }
         if let Some(suppressed) = self.shared.not_enforced.take() {
             self.queue(Timestamp::now(), &Line::NotEnforcedSuppressed(suppressed));

@@ -48,6 +48,15 @@ pub(super) fn write(into: &mut Vec<u8>, at: Timestamp, line: &Line<'_>) {
             let (count, seconds) = (suppressed.count, suppressed.seconds);
             print(into, format_args!("Refused {count} more requests within {seconds} s"));
         }
+        Line::Closed(closed) => {
+            into.extend_from_slice(b"Closed, ");
+            escape(into, closed.why.as_bytes(), Words::Sentence);
+            print(into, format_args!(" ({})", shown(closed.source)));
+        }
+        Line::ClosedSuppressed(suppressed) => {
+            let (count, seconds) = (suppressed.count, suppressed.seconds);
+            print(into, format_args!("Closed {count} more connections within {seconds} s"));
+        }
         Line::NotEnforced(order) => write_not_enforced(into, order),
         Line::NotEnforcedSuppressed(suppressed) => {
             let (count, seconds) = (suppressed.count, suppressed.seconds);

@@ -3,9 +3,12 @@
 //! Names, labels and meanings are promises to dashboards and alerts: new ones may
 //! come, those that are here stay.
 
+use std::collections::BTreeSet;
+
 use portcullis_runtime::{Cause, Rung};
 
 use super::scrape::{Family, Metric, Samples, Seen, SeenPolicy};
+use crate::tls::HandshakeFailure;
 
 type Read = fn(&Seen<'_>, &mut Samples);
 
@@ -314,6 +317,61 @@ pub const FAMILIES: &[Family] = &[
         &[],
         "Connections over that number, closed with a 503.",
         |seen, out| out.one(seen.running.counters.connections_refused.get()),
+    ),
+    // Listeners.
+    total(
+        "portcullis_handshakes_total",
+        &["result"],
+        "TLS handshakes: full, resumed, or failed of timeout, crowded (closed for others), client (it didn't go on), \
+         not-tls, incompatible, certificate (the client's) or other.",
+        |seen, out| {
+            let counters = &seen.running.counters;
+            out.labelled(["full"], counters.handshakes_full.get());
+            out.labelled(["resumed"], counters.handshakes_resumed.get());
+            for failure in HandshakeFailure::ALL {
+                out.labelled([failure.name()], counters.handshakes_failed(failure).get());
+            }
+        },
+    ),
+    gauge(
+        "portcullis_handshakes_under_way",
+        &[],
+        "PROXY headers and TLS handshakes that are waited for.",
+        |seen, out| out.one(seen.running.handshakes.get()),
+    ),
+    gauge(
+        "portcullis_certificate_expiry_timestamp_seconds",
+        &["file"],
+        "When a certificate of a listener expires.",
+        |seen, out| {
+            // Several listeners can show the same one.
+            let mut files = BTreeSet::new();
+            let certificates = seen.in_force.doors.iter().filter_map(|door| door.door.tls.as_ref());
+            for certificate in certificates.flat_map(|tls| tls.certificates()) {
+                if files.insert(certificate.file()) {
+                    out.labelled([&certificate.file().display().to_string()], seconds(certificate.not_after()));
+                }
+            }
+        },
+    ),
+    total(
+        "portcullis_connections_closed_total",
+        &["why"],
+        "Connections closed before a request: banned, or where a PROXY header is required untrusted (not in \
+         source.trusted_proxies), malformed or late.",
+        |seen, out| {
+            let counters = &seen.running.counters;
+            out.labelled(["banned"], counters.closed_banned.get());
+            out.labelled(["untrusted"], counters.proxy_headers_untrusted.get());
+            out.labelled(["malformed"], counters.proxy_headers_malformed.get());
+            out.labelled(["late"], counters.proxy_headers_late.get());
+        },
+    ),
+    total(
+        "portcullis_certified_requests_total",
+        &[],
+        "Requests of clients whom a certificate names, in place of credentials.",
+        |seen, out| out.one(seen.running.counters.certified.get()),
     ),
     // Durable state, journal and log.
     gauge(

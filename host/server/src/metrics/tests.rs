@@ -13,7 +13,7 @@ use crate::clock::HostClock;
 use crate::config::{Config, Overrides};
 use crate::counters::Counters;
 use crate::gatekeeper::Gatekeeper;
-use crate::http::{ConnectionCap, Tunnels};
+use crate::http::{ConnectionCap, HandshakeGauge, Tunnels};
 use crate::journal::Journal;
 use crate::log::{Format, Level, Log, Target};
 use crate::running::InForce;
@@ -45,7 +45,7 @@ fn running(config: &str) -> Running {
     let journal = Journal::start(&setup.config.journal, clock).unwrap();
     let started = setup.config.clone();
     let now = jiff::Timestamp::now();
-    let in_force = InForce { config: started.clone(), policies: setup.policies.clone(), since: now };
+    let in_force = InForce::of(&setup, now);
     let in_force = Arc::new(ArcSwap::from_pointee(in_force));
     let swapper = Swapper {
         config_file: None,
@@ -55,6 +55,7 @@ fn running(config: &str) -> Running {
         started,
         seen: Stamps::default(),
         gatekeeper: gatekeeper.clone(),
+        entrances: Vec::new(),
         log: log.clone(),
         in_force: Arc::clone(&in_force),
         journal: journal.clone(),
@@ -70,6 +71,7 @@ fn running(config: &str) -> Running {
         store,
         counters,
         connections,
+        handshakes: HandshakeGauge::default(),
         log,
         journal,
         keeper: None,

@@ -4,6 +4,7 @@
 //! Runs off the request path and changes nothing by itself: what is prepared
 //! here is either taken whole or dropped.
 
+mod doors;
 mod plugins;
 mod reports;
 mod settings;
@@ -21,6 +22,7 @@ use crate::config::{Auth, Config, Mistakes, Mode};
 use crate::gatekeeper::{Asking, Authentication, FileAuthentication, Front, UpstreamAuthentication};
 use crate::http::{HttpOptions, Tunnels, Upstream, UpstreamUrlError};
 
+pub use doors::{PreparedDoor, entrances, hang};
 pub use plugins::LoadedPolicy;
 pub use reports::LogReporter;
 pub use settings::setting_as_json;
@@ -52,6 +54,8 @@ pub struct Setup {
     upstream: Option<Arc<Upstream>>,
     tunnels: Tunnels,
     challenge: HeaderValue,
+    /// What listeners do before the first request.
+    pub doors: Vec<PreparedDoor>,
     /// What the operator should hear.
     pub warnings: Vec<String>,
 }
@@ -62,6 +66,9 @@ pub enum SetupError {
     /// Policies or their settings are wrong: all of it, by line.
     #[error("{0}")]
     Policies(Mistakes),
+    /// Listeners can't be opened: certificates or keys are wrong, by line.
+    #[error("{0}")]
+    Listeners(Mistakes),
     /// The credentials file can't be taken.
     #[error("{0}")]
     Credentials(#[from] FileError),
@@ -95,7 +102,9 @@ impl Setup {
         let realm = &config.auth.realm;
         let challenge = HeaderValue::from_str(&format!("Basic realm=\"{realm}\", charset=\"UTF-8\""))
             .map_err(|_| SetupError::Realm)?;
-        if config.auth.has_no_clients() {
+        let doors = doors::prepare(&config, before.map_or(&[][..], |before| &before.doors), &mut warnings)
+            .map_err(|list| SetupError::Listeners(Mistakes { file: file.to_owned(), list }))?;
+        if config.auth.has_no_clients() && config.listeners.iter().all(|listener| listener.clients.is_none()) {
             warnings.push(
                 "NOBODY CAN LOG IN: there is neither auth.file nor --client, and no upstream.url that could check secrets"
                     .to_owned(),
@@ -108,7 +117,7 @@ impl Setup {
             );
         }
         let tunnels = workshop.tunnels.clone();
-        Ok(Self { config, policies, credentials, upstream, tunnels, challenge, warnings })
+        Ok(Self { config, policies, credentials, upstream, tunnels, challenge, doors, warnings })
     }
 
     /// The gate's part of it.
@@ -203,6 +212,9 @@ pub fn http_options(config: &Config, workers: usize) -> HttpOptions {
     let upstream = config.upstream.as_ref();
     HttpOptions {
         header_timeout: listen.header_timeout,
+        handshake_timeout: listen.handshake_timeout,
+        handshakes: listen.max_handshakes.div_ceil(workers.max(1)),
+        handshakes_of_a_source: listen.max_handshakes_per_source.div_ceil(workers.max(1)),
         idle_timeout: listen.idle_timeout,
         max_header_bytes: listen.max_header_bytes,
         max_connections: listen.max_connections,

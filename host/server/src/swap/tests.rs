@@ -73,11 +73,22 @@ impl Place {
         let gatekeeper = Gatekeeper::new(gate, setup.front(), hashing, fingerprints, log.clone(), counters, None);
         let started = setup.config.clone();
         let config_file = Some(config_file);
-        let (config, policies) = (started.clone(), setup.policies.clone());
-        let in_force = Arc::new(ArcSwap::from_pointee(InForce { config, policies, since: jiff::Timestamp::now() }));
+        let in_force = Arc::new(ArcSwap::from_pointee(InForce::of(&setup, jiff::Timestamp::now())));
         let journal = Journal::start(&started.journal, Arc::new(HostClock::start(Timestamp::default()))).unwrap();
-        let swapper =
-            Swapper { config_file, overrides, workshop, setup, started, seen, gatekeeper, log, in_force, journal };
+        let entrances = Vec::new();
+        let swapper = Swapper {
+            config_file,
+            overrides,
+            workshop,
+            setup,
+            started,
+            seen,
+            gatekeeper,
+            entrances,
+            log,
+            in_force,
+            journal,
+        };
         Self { folder, paper, swapper }
     }
 
