@@ -1,6 +1,6 @@
 //! A stranger's side: requests exactly as the test wants them on the wire.
 
-use std::io::{self, BufReader, Write as _};
+use std::io::{self, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use base64::Engine as _;
@@ -136,8 +136,8 @@ impl Pending {
 
 /// A connection that is kept.
 #[derive(Debug)]
-pub struct Connection {
-    stream: BufReader<TcpStream>,
+pub struct Connection<S = TcpStream> {
+    stream: BufReader<S>,
 }
 
 impl Connection {
@@ -162,7 +162,7 @@ impl Connection {
             let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
             socket.bind(&SocketAddr::new(local, 0).into())?;
             socket.connect(&address.into())?;
-            Self::over(socket.into())
+            Self::at_once(socket.into())
         };
         connected().unwrap_or_else(|error: io::Error| panic!("can't connect from {local} to {address}: {error}"))
     }
@@ -172,13 +172,25 @@ impl Connection {
     /// # Errors
     /// If nobody does.
     pub fn try_open(address: SocketAddr) -> io::Result<Self> {
-        Self::over(TcpStream::connect(address)?)
+        Self::at_once(TcpStream::connect(address)?)
     }
 
-    fn over(stream: TcpStream) -> io::Result<Self> {
+    fn at_once(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// Over a stream that is there.
+    pub fn over(stream: S) -> Self {
+        Self { stream: BufReader::new(stream) }
+    }
+
+    /// What it goes over.
+    pub fn stream(&self) -> &S {
+        self.stream.get_ref()
     }
 
     /// Sends one request and waits for its reply.
@@ -235,12 +247,14 @@ impl Connection {
     /// # Panics
     /// If it doesn't.
     pub fn expect_closed(&mut self) {
-        use std::io::Read as _;
         let mut rest = [0; 4096];
         eventually("the connection is closed", || match self.stream.read(&mut rest) {
             Ok(0) => Some(()),
             Ok(_) => None,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Some(()),
+            // TLS tells an end without a word from one that was said.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof) => {
+                Some(())
+            }
             Err(_) => None,
         });
     }

@@ -14,6 +14,7 @@ mod program;
 mod proxy;
 mod rportd_log;
 mod server;
+mod tls;
 mod wait;
 mod wire;
 
@@ -27,4 +28,5 @@ pub use program::{Ran, floor, peer, portcullis, repository, require, run, skip};
 pub use proxy::{Kind as ProxyKind, Proxy, ProxyFolder};
 pub use rportd_log::{LINES, RportdLog, SCANNER_LINES};
 pub use server::{Portcullis, Server, Stopped};
+pub use tls::{Authority, Pair, TlsClient, TlsConnection, TlsVersion, connect_from};
 pub use wait::{DEADLINE, Latch, eventually, free_port};

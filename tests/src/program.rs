@@ -23,7 +23,7 @@ const SOURCES: [&str; 10] = [
     "wit",
 ];
 /// Programs by the Debian package that brings them.
-const PACKAGES: [(&str, &str); 13] = [
+const PACKAGES: [(&str, &str); 15] = [
     ("caddy", "caddy"),
     ("curl", "curl"),
     ("dpkg-shlibdeps", "dpkg-dev"),
@@ -33,8 +33,10 @@ const PACKAGES: [(&str, &str); 13] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("nginx", "nginx"),
+    ("openssl", "openssl"),
     ("strip", "binutils"),
     ("taskset", "util-linux"),
+    ("testssl", "testssl.sh"),
     ("unshare", "util-linux"),
     ("wrk", "wrk"),
 ];

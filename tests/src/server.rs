@@ -217,6 +217,35 @@ impl Server {
         self.address
     }
 
+    /// Where its listeners are that do this, in the words of its log, in their
+    /// order, once there are so many.
+    ///
+    /// # Panics
+    /// If there aren't.
+    #[must_use]
+    #[track_caller]
+    pub fn listeners<const N: usize>(&self, what: &str) -> [SocketAddr; N] {
+        let address = |line: String| {
+            let (address, found) = line.rsplit_once(LISTENING)?.1.split_once(", ")?;
+            (found == what).then(|| address.parse().unwrap())
+        };
+        eventually(&format!("{N} listeners: {what}"), || {
+            let found: Vec<_> = self.log_with(LISTENING).into_iter().filter_map(address).collect();
+            found.try_into().ok()
+        })
+    }
+
+    /// The only one of these.
+    ///
+    /// # Panics
+    /// If there are more, or none.
+    #[must_use]
+    #[track_caller]
+    pub fn listener(&self, what: &str) -> SocketAddr {
+        let [address] = self.listeners(what);
+        address
+    }
+
     /// A URL of it.
     #[must_use]
     pub fn url(&self, target: &str) -> String {
