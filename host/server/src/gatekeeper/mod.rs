@@ -74,7 +74,6 @@ struct Visit {
 }
 
 /// What a visit came to.
-#[expect(clippy::large_enum_variant, reason = "made once a request and moved once; a box would cost more")]
 enum Answer {
     /// The gate's business is done: judged by scanners before it leaves (rule 14).
     Reply {

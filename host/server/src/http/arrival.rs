@@ -6,8 +6,9 @@ use std::io;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rustls::server::Acceptor;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connection::{Arrived, Connection};
@@ -104,8 +105,13 @@ impl<S: Service> Worker<S> {
     ) -> Result<Option<Shaken>, HandshakeFailure> {
         // Behind a proxy that says nothing of its clients all of them are one source.
         let source = (!standing.trusted).then(|| standing.source.network());
-        let under_way = self.handshakes.begin(source, connection);
-        let accepting = TlsAcceptor::from(Arc::clone(tls.config())).accept(stream);
+        let mut under_way = self.handshakes.begin(source, connection);
+        let accepting = async {
+            // Until the client has said what it wants it costs little, and goes first.
+            let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+            under_way.has_begun();
+            hello.into_stream(Arc::clone(tls.config())).await
+        };
         let stream = match until_told(accepting, connection, None).await {
             Some(Ok(stream)) => stream,
             Some(Err(error)) => return Err(self.failed(&error)),

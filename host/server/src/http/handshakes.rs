@@ -1,9 +1,10 @@
 //! Handshakes under way, of which there may be so many and of one source not all
 //! of them: whoever opens connections and says nothing crowds out himself, and
-//! the oldest go first. It must not know what is shaken.
+//! the oldest of those who have said nothing go first. It must not know what is
+//! shaken.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -33,12 +34,20 @@ pub(super) struct Handshakes {
     gauge: HandshakeGauge,
 }
 
+/// Its place among those that may have to go: whoever has said nothing yet
+/// before whoever has begun, and of each the oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    has_begun: bool,
+    number: u64,
+}
+
 #[derive(Debug, Default)]
 struct UnderWay {
     next: u64,
-    by_age: BTreeMap<u64, (Option<IpNet>, Weak<Connection>)>,
-    /// Numbers in order of age; never empty.
-    by_source: HashMap<IpNet, VecDeque<u64>>,
+    all: BTreeMap<Place, (Option<IpNet>, Weak<Connection>)>,
+    /// Never empty.
+    by_source: HashMap<IpNet, BTreeSet<Place>>,
 }
 
 impl Handshakes {
@@ -49,66 +58,78 @@ impl Handshakes {
     }
 
     /// One more, of a source unless it comes through a proxy that many share.
-    /// Where that makes too many, the oldest of its source, or else the oldest
-    /// of all, is cut.
+    /// Where that makes too many, one of its source, or else one of all, is cut.
     pub(super) fn begin(self: &Arc<Self>, source: Option<IpNet>, connection: &Arc<Connection>) -> Handshake {
         let mut under_way = self.under_way.lock();
         let of_source = source.and_then(|source| under_way.by_source.get(&source));
-        if let Some(oldest) = of_source.filter(|own| own.len() >= self.most_of_a_source).and_then(|own| own.front()) {
-            let oldest = *oldest;
-            under_way.cut(oldest);
-        } else if under_way.by_age.len() >= self.most
-            && let Some((&oldest, _)) = under_way.by_age.first_key_value()
+        if let Some(first) = of_source.filter(|own| own.len() >= self.most_of_a_source).and_then(BTreeSet::first) {
+            let first = *first;
+            under_way.cut(first);
+        } else if under_way.all.len() >= self.most
+            && let Some((&first, _)) = under_way.all.first_key_value()
         {
-            under_way.cut(oldest);
+            under_way.cut(first);
         }
-        let number = under_way.next;
+        let place = Place { has_begun: false, number: under_way.next };
         under_way.next += 1;
-        under_way.by_age.insert(number, (source, Arc::downgrade(connection)));
-        if let Some(source) = source {
-            under_way.by_source.entry(source).or_default().push_back(number);
-        }
+        under_way.insert(place, source, Arc::downgrade(connection));
         self.gauge.0.fetch_add(1, Ordering::Relaxed);
-        Handshake { number, of: Arc::clone(self) }
+        Handshake { place, of: Arc::clone(self) }
     }
 }
 
 impl UnderWay {
-    fn cut(&mut self, number: u64) {
-        if let Some(connection) = self.remove(number).and_then(|connection| connection.upgrade()) {
+    fn insert(&mut self, place: Place, source: Option<IpNet>, connection: Weak<Connection>) {
+        self.all.insert(place, (source, connection));
+        if let Some(source) = source {
+            self.by_source.entry(source).or_default().insert(place);
+        }
+    }
+
+    fn cut(&mut self, place: Place) {
+        if let Some(connection) = self.remove(place).and_then(|(_, connection)| connection.upgrade()) {
             connection.cut();
         }
     }
 
-    fn remove(&mut self, number: u64) -> Option<Weak<Connection>> {
-        let (source, connection) = self.by_age.remove(&number)?;
+    fn remove(&mut self, place: Place) -> Option<(Option<IpNet>, Weak<Connection>)> {
+        let (source, connection) = self.all.remove(&place)?;
         if let Some(Entry::Occupied(mut own)) = source.map(|source| self.by_source.entry(source)) {
-            own.get_mut().retain(|other| *other != number);
+            own.get_mut().remove(&place);
             if own.get().is_empty() {
                 own.remove();
             }
         }
-        Some(connection)
+        Some((source, connection))
     }
 }
 
 /// A handshake under way; over when dropped.
 #[derive(Debug)]
 pub(super) struct Handshake {
-    number: u64,
+    place: Place,
     of: Arc<Handshakes>,
 }
 
 impl Handshake {
     /// Whether it had to go for others.
     pub(super) fn was_crowded_out(&self) -> bool {
-        !self.of.under_way.lock().by_age.contains_key(&self.number)
+        !self.of.under_way.lock().all.contains_key(&self.place)
+    }
+
+    /// The other side has said what it wants: those who haven't go before it.
+    pub(super) fn has_begun(&mut self) {
+        let mut under_way = self.of.under_way.lock();
+        if let Some((source, connection)) = under_way.remove(self.place) {
+            self.place.has_begun = true;
+            under_way.insert(self.place, source, connection);
+        }
     }
 }
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        self.of.under_way.lock().remove(self.number);
+        self.of.under_way.lock().remove(self.place);
         self.of.gauge.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -153,7 +174,26 @@ mod tests {
         let own: Vec<_> = (0..10).map(|_| world.begin(Some("203.0.113.7/32"))).collect();
         assert_eq!(gone(&own), [0, 1, 2, 3, 4, 5, 6]);
         assert!(!other.1.is_cut());
-        assert_eq!(world.handshakes.under_way.lock().by_age.len(), 4);
+        assert_eq!(world.handshakes.under_way.lock().all.len(), 4);
+    }
+
+    #[test]
+    fn whoever_has_said_nothing_goes_before_whoever_has_begun() {
+        let world = World::new(3, 2);
+        let (one, other) = (Some("192.0.2.1/32"), Some("192.0.2.2/32"));
+        let mut all = vec![world.begin(one), world.begin(one)];
+        all[0].0.has_begun();
+        all.push(world.begin(one));
+        assert_eq!(gone(&all), [1], "of the same source");
+        all.extend([world.begin(other), world.begin(None)]);
+        assert_eq!(gone(&all), [1, 2], "of all");
+        all[3].0.has_begun();
+        all[4].0.has_begun();
+        all.push(world.begin(None));
+        assert_eq!(gone(&all), [0, 1, 2], "the oldest of those who have begun");
+        // Too late for one that is gone.
+        all[0].0.has_begun();
+        assert_eq!(gone(&all), [0, 1, 2]);
     }
 
     #[test]
@@ -169,7 +209,7 @@ mod tests {
         assert_eq!(world.handshakes.gauge.get(), 4, "who is cut is under way until it has heard");
         drop(all);
         let under_way = world.handshakes.under_way.lock();
-        assert!(under_way.by_age.is_empty() && under_way.by_source.is_empty());
+        assert!(under_way.all.is_empty() && under_way.by_source.is_empty());
         assert_eq!(world.handshakes.gauge.get(), 0);
     }
 }
