@@ -3,6 +3,7 @@
 //! documentation tells of (16,900 lines of which 755 are scanners' 404s).
 
 use std::io::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Lines at scale 1.
 pub const LINES: u64 = 16_900;
@@ -140,6 +141,15 @@ fn ordinary(into: &mut impl Write, chance: &mut Chance, number: usize, clients: 
             writeln!(into, "info: client-listener: client#{number}: proxy#R:0.0.0.0:{port}=>localhost:22: Listening")
         }
     }
+}
+
+/// That moment as RPort writes it, in UTC.
+///
+/// # Panics
+/// Before 1970.
+#[must_use]
+pub fn rportd_time(at: SystemTime) -> String {
+    stamp(at.duration_since(UNIX_EPOCH).unwrap().as_secs())
 }
 
 /// `2021/03/01 00:00:00`, counted from the epoch (civil-from-days by Howard Hinnant).

@@ -19,7 +19,7 @@ use crate::clock::HostClock;
 use crate::config::{Config, Overrides, StoreKind};
 use crate::counters::Counters;
 use crate::decide::Decider;
-use crate::firewall::Firewall;
+use crate::firewall::{Firewall, Followed};
 use crate::gatekeeper::Gatekeeper;
 use crate::http::{self, ConnectionCap, Handle, Listening, ServeOptions, Tunnels};
 use crate::journal::Journal;
@@ -121,8 +121,10 @@ fn run(
     // What was kept may be older than the configuration.
     tell_lifted(&gatekeeper.gate().lift_never_banned());
     if let Some(firewall) = &kept.firewall {
-        let store = Arc::clone(&kept.store) as _;
-        firewall.start(store, Arc::clone(&kept.clock) as _).map_err(|error| Failed::Usage(error.to_string()))?;
+        let gate = Arc::clone(gatekeeper.gate());
+        let spared = Box::new(move || gate.ruleset().source.spared().collect());
+        let followed = Followed { store: Arc::clone(&kept.store) as _, clock: Arc::clone(&kept.clock) as _, spared };
+        firewall.start(followed).map_err(|error| Failed::Usage(error.to_string()))?;
     }
     let admin = admin::Bound::open(&setup.config.admin).map_err(|error| Failed::Usage(error.to_string()))?;
     let drain_timeout = setup.config.listen.drain_timeout;

@@ -4,7 +4,7 @@
 //!
 //! What the kernel refuses is tried again; the gate never hears of it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,14 +35,25 @@ const RETRY_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// How often what has ended is forgotten, and the like.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What the table follows.
+pub struct Followed {
+    /// Has the bans.
+    pub store: Arc<dyn Store>,
+    /// The clock that they go by.
+    pub clock: Arc<dyn Clock>,
+    /// Says which networks are never banned at the moment, even by a ban of a wider one.
+    pub spared: Box<dyn Fn() -> Vec<IpNet> + Send>,
+}
+
 /// Keeps the table. Lives on a thread of its own.
 pub(super) struct TableKeeper<K> {
     kernel: K,
     config: Firewall,
     shared: Arc<Shared>,
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    followed: Followed,
     placed: Placed,
+    /// As the table has them.
+    spared: BTreeSet<IpNet>,
     /// Nobody knows what the table holds.
     in_doubt: bool,
     /// No sooner is it made anew.
@@ -55,21 +66,15 @@ pub(super) struct TableKeeper<K> {
 }
 
 impl<K: Kernel> TableKeeper<K> {
-    pub(super) fn new(
-        kernel: K,
-        config: Firewall,
-        shared: Arc<Shared>,
-        store: Arc<dyn Store>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub(super) fn new(kernel: K, config: Firewall, shared: Arc<Shared>, followed: Followed) -> Self {
         let now = Instant::now();
         Self {
             kernel,
             config,
             shared,
-            store,
-            clock,
+            followed,
             placed: Placed::default(),
+            spared: BTreeSet::new(),
             in_doubt: true,
             next_whole: now,
             retry: None,
@@ -106,7 +111,7 @@ impl<K: Kernel> TableKeeper<K> {
     /// Puts in force what waits.
     pub(super) fn turn(&mut self) {
         let taken = self.shared.take();
-        self.in_doubt |= taken.owed;
+        self.in_doubt |= taken.owed || self.spared != self.spared_now();
         if let Some(mend) = taken.mend {
             self.in_doubt = true;
             self.tell_of(&mend);
@@ -141,7 +146,7 @@ impl<K: Kernel> TableKeeper<K> {
     }
 
     fn step(&mut self, changes: &[(IpNet, Option<Timestamp>)]) -> Result<(), Refused> {
-        let now = self.clock.now();
+        let now = self.followed.clock.now();
         let step = self.placed.step(changes, now);
         let mut not_in = HashSet::new();
         let mut tries = 0;
@@ -171,21 +176,21 @@ impl<K: Kernel> TableKeeper<K> {
             self.kernel.listen(false)?;
             let before = self.kernel.generation()?;
             let leftover = self.kernel.sets()?;
-            let now = self.clock.now();
-            let placed = Placed::of(self.bans(now));
+            let now = self.followed.clock.now();
+            let (placed, spared) = (Placed::of(self.bans(now)), self.spared_now());
             let began = Instant::now();
             let mut batch = Batch::new();
-            placed.whole(&mut batch, &self.config, &leftover, now);
+            placed.whole(&mut batch, &self.config, &spared, &leftover, now);
             if let Err(refused) = self.kernel.commit(&batch.finish()) {
                 // A table of that name of another shape: an older version's, or somebody's.
                 tracing::debug!("firewall: {refused}; the table is removed and made again");
                 let mut batch = Batch::new();
                 table::remove(&mut batch);
-                placed.whole(&mut batch, &self.config, &[], now);
+                placed.whole(&mut batch, &self.config, &spared, &[], now);
                 self.kernel.commit(&batch.finish())?;
             }
             self.count(began);
-            self.placed = placed;
+            (self.placed, self.spared) = (placed, spared);
             self.tell_how_many();
             self.kernel.listen(true)?;
             // Whoever has changed something while we didn't listen may have changed our table.
@@ -197,12 +202,16 @@ impl<K: Kernel> TableKeeper<K> {
         Ok(())
     }
 
+    fn spared_now(&self) -> BTreeSet<IpNet> {
+        (self.followed.spared)().into_iter().map(|network| network.trunc()).collect()
+    }
+
     /// Every ban in force.
     fn bans(&self, now: Timestamp) -> Vec<(IpNet, Timestamp)> {
         let mut bans = Vec::new();
         let mut after = None;
         loop {
-            let page = self.store.bans(after, PAGE, now);
+            let page = self.followed.store.bans(after, PAGE, now);
             bans.extend(page.iter().map(|ban| (ban.network, ban.until)));
             match page.last().filter(|_| page.len() == PAGE) {
                 Some(last) => after = Some((last.until, last.network)),
@@ -275,7 +284,7 @@ impl<K: Kernel> TableKeeper<K> {
     /// What has to be done now and then.
     fn keep_house(&mut self) {
         self.housekeeping = Instant::now() + HOUSEKEEPING_INTERVAL;
-        self.placed.sweep(self.clock.now());
+        self.placed.sweep(self.followed.clock.now());
         self.tell_how_many();
         let stopped = self.kernel.stopped().ok().flatten();
         self.shared.tell(|figures| figures.stopped = stopped.unwrap_or(figures.stopped));

@@ -20,10 +20,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ipnet::IpNet;
 use parking_lot::Mutex;
-use portcullis_domain::{Ban, Clock, Recorder, StateFormat, Store, Subject, Timestamp, Wait};
+use portcullis_domain::{Ban, Recorder, StateFormat, Subject, Timestamp, Wait};
 use rustix::io::Errno;
 
 use crate::config;
+pub use keep::Followed;
 use keep::TableKeeper;
 use netlink::{Kernel as _, Netlink};
 use noted::Shared;
@@ -97,8 +98,7 @@ struct Inner {
 
 /// What the thread needs to keep the table.
 struct Start {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    followed: Followed,
     began: Sender<Result<usize, FirewallError>>,
 }
 
@@ -138,10 +138,10 @@ impl Firewall {
     ///
     /// # Errors
     /// [`FirewallError`] if the kernel doesn't take them.
-    pub fn start(&self, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<usize, FirewallError> {
+    pub fn start(&self, followed: Followed) -> Result<usize, FirewallError> {
         let starting = self.0.starting.lock().take().ok_or(FirewallError::Ended)?;
         let (began, beginning) = bounded(1);
-        starting.send(Start { store, clock, began }).map_err(|_| FirewallError::Ended)?;
+        starting.send(Start { followed, began }).map_err(|_| FirewallError::Ended)?;
         beginning.recv().map_err(|_| FirewallError::Ended)?
     }
 
@@ -217,10 +217,10 @@ fn keep(
     };
     let Ok(()) = opened.send(result) else { return };
     let Some(netlink) = netlink else { return };
-    let Ok(Start { store, clock, began }) = start.recv() else { return };
+    let Ok(Start { followed, began }) = start.recv() else { return };
     let started = Instant::now();
     let (changes, ours) = netlink.changes();
-    let mut keeper = TableKeeper::new(netlink, config, Arc::clone(&shared), store, clock);
+    let mut keeper = TableKeeper::new(netlink, config, Arc::clone(&shared), followed);
     let bans = match keeper.begin() {
         Ok(bans) => bans,
         Err(refused) => return drop(began.send(Err(FirewallError::Table(refused.to_string())))),

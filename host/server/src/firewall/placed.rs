@@ -62,8 +62,15 @@ impl Placed {
     }
 
     /// Makes the table so, whatever it holds; the names of the sets it has are `leftover`.
-    pub(super) fn whole(&self, batch: &mut Batch, config: &Firewall, leftover: &[String], now: Timestamp) {
-        table::whole(batch, config, &self.widths, leftover);
+    pub(super) fn whole(
+        &self,
+        batch: &mut Batch,
+        config: &Firewall,
+        spared: &BTreeSet<IpNet>,
+        leftover: &[String],
+        now: Timestamp,
+    ) {
+        table::whole(batch, config, spared, &self.widths, leftover);
         put_in(batch, self.ends.iter().map(|(network, until)| (*network, *until)), now);
     }
 

@@ -6,6 +6,7 @@
 //!     counter dropped { packets 0 bytes 0 }
 //!     set ports { type inet_service; elements = { 80, 443 } }
 //!     set protocols { type inet_proto; elements = { tcp } }
+//!     set spared_v4_24 { type ipv4_addr; elements = { 192.0.2.0 } }
 //!     set v4_32 { type ipv4_addr; flags timeout; }
 //!     set v6_64 { type ipv6_addr; flags timeout; }
 //!     chain banned { counter name "dropped" drop }
@@ -14,6 +15,7 @@
 //!         iif "lo" return
 //!         meta l4proto != @protocols return
 //!         th dport != @ports return
+//!         ip saddr & 255.255.255.0 == @spared_v4_24 return
 //!         ip saddr @v4_32 goto banned
 //!         ip6 saddr & ffff:ffff:ffff:ffff:: == @v6_64 goto banned
 //!     }
@@ -151,10 +153,17 @@ fn mask(prefix: u8, bytes: u8) -> Vec<u8> {
     (0..bytes).map(bits).collect()
 }
 
-/// Adds what makes the table, with empty sets for those widths and no others.
-/// Where there is one already, it is made to look like this, without a moment
-/// in which it is without rules: `leftover` are the names of the sets it has.
-pub(super) fn whole(batch: &mut Batch, config: &Firewall, widths: &BTreeSet<Width>, leftover: &[String]) {
+/// Adds what makes the table, with empty sets for those widths and no others;
+/// whoever is `spared` isn't looked up in them. Where there is a table already,
+/// it is made to look like this, without a moment in which it is without rules:
+/// `leftover` are the names of the sets it has.
+pub(super) fn whole(
+    batch: &mut Batch,
+    config: &Firewall,
+    spared: &BTreeSet<IpNet>,
+    widths: &BTreeSet<Width>,
+    leftover: &[String],
+) {
     let attributes = vec![TableAttribute::Name(TABLE.to_owned()), TableAttribute::Flags(TableFlags::empty())];
     batch.push(NLM_F_CREATE, NfTablesMessage::NewTable(TableMessage { attributes }));
     batch.push(NLM_F_CREATE, counter());
@@ -168,27 +177,30 @@ pub(super) fn whole(batch: &mut Batch, config: &Firewall, widths: &BTreeSet<Widt
     for name in leftover {
         batch.push(0, flush(name));
     }
+    let constants = constants(config, spared);
     let wanted: BTreeSet<String> =
-        widths.iter().map(|width| width.set()).chain(constants(config).map(|(name, ..)| name.to_owned())).collect();
+        widths.iter().map(|width| width.set()).chain(constants.iter().map(|set| set.name.clone())).collect();
     for name in leftover.iter().filter(|name| !wanted.contains(*name)) {
         batch.push(0, NfTablesMessage::DeleteSet(SetMessage { attributes: named(name) }));
     }
-    for (number, (name, key, elements)) in (1..).zip(constants(config)) {
-        batch.push(NLM_F_CREATE, NfTablesMessage::NewSet(set(name, number, key, SetFlags::empty())));
-        let elements = elements.into_iter().map(|key| ListAttribute::Element(vec![key_of(key)])).collect();
-        batch.push(NLM_F_CREATE, NfTablesMessage::NewSetElement(within(name, elements)));
+    for (number, Constant { name, key, elements, .. }) in (1..).zip(&constants) {
+        batch.push(NLM_F_CREATE, NfTablesMessage::NewSet(set(name, number, *key, SetFlags::empty())));
+        for some in elements.chunks(ELEMENTS_MAX) {
+            let some = some.iter().map(|key| ListAttribute::Element(vec![key_of(key.clone())])).collect();
+            batch.push(NLM_F_CREATE, NfTablesMessage::NewSetElement(within(name, some)));
+        }
     }
     for expressions in refusal(config.action) {
         rule(batch, BANNED, expressions);
     }
     let loopback = compare(Operator::Equal, LOOPBACK.to_ne_bytes().to_vec());
     rule(batch, INPUT, vec![meta(MetaKey::Iif), loopback, verdict(Verdict::Return)]);
-    if !config.ports.is_empty() {
-        rule(batch, INPUT, vec![meta(MetaKey::L4Proto), not_in(PROTOCOLS), verdict(Verdict::Return)]);
-        let port = payload(TRANSPORT_HEADER, 2, 2);
-        rule(batch, INPUT, vec![port, not_in(PORTS), verdict(Verdict::Return)]);
+    for Constant { name, what, passes_if_in, .. } in &constants {
+        let mut expressions = what.clone();
+        expressions.extend([look_up(name, if *passes_if_in { 0 } else { NFT_LOOKUP_F_INV }), verdict(Verdict::Return)]);
+        rule(batch, INPUT, expressions);
     }
-    for (number, width) in (10..).zip(widths) {
+    for (number, width) in (1 + u32::try_from(constants.len()).unwrap_or(u32::MAX)..).zip(widths) {
         add_width(batch, *width, number);
     }
 }
@@ -295,16 +307,48 @@ fn chain(name: &str, priority: Option<i32>) -> ChainMessage {
     ChainMessage { attributes }
 }
 
-/// Sets that only a restart changes: name, type and length of keys, and the keys.
-fn constants(config: &Firewall) -> impl Iterator<Item = (&'static str, (u32, u32), Vec<Vec<u8>>)> {
-    let ports = config.ports.iter().map(|port| port.to_be_bytes().to_vec()).collect();
-    let number = |protocol: &FirewallProtocol| match protocol {
-        FirewallProtocol::Tcp => vec![IPPROTO_TCP],
-        FirewallProtocol::Udp => vec![IPPROTO_UDP],
-    };
-    let protocols = config.protocols.iter().map(number).collect();
-    let sets = [(PROTOCOLS, (TYPE_INET_PROTOCOL, 1), protocols), (PORTS, (TYPE_INET_SERVICE, 2), ports)];
-    sets.into_iter().filter(|_| !config.ports.is_empty())
+/// A set whose elements last, and the rule that looks into it before anybody
+/// looks for bans: whoever passes isn't looked for.
+struct Constant {
+    name: String,
+    key: (u32, u32),
+    elements: Vec<Vec<u8>>,
+    /// What of the packet is looked up.
+    what: Vec<Expressions>,
+    passes_if_in: bool,
+}
+
+fn constants(config: &Firewall, spared: &BTreeSet<IpNet>) -> Vec<Constant> {
+    let mut constants = Vec::new();
+    if !config.ports.is_empty() {
+        let number = |protocol: &FirewallProtocol| match protocol {
+            FirewallProtocol::Tcp => vec![IPPROTO_TCP],
+            FirewallProtocol::Udp => vec![IPPROTO_UDP],
+        };
+        constants.push(Constant {
+            name: PROTOCOLS.to_owned(),
+            key: (TYPE_INET_PROTOCOL, 1),
+            elements: config.protocols.iter().map(number).collect(),
+            what: vec![meta(MetaKey::L4Proto)],
+            passes_if_in: false,
+        });
+        constants.push(Constant {
+            name: PORTS.to_owned(),
+            key: (TYPE_INET_SERVICE, 2),
+            elements: config.ports.iter().map(|port| port.to_be_bytes().to_vec()).collect(),
+            what: vec![payload(TRANSPORT_HEADER, 2, 2)],
+            passes_if_in: false,
+        });
+    }
+    let widths: BTreeSet<Width> = spared.iter().map(Width::of).collect();
+    constants.extend(widths.into_iter().map(|width| Constant {
+        name: format!("spared_{}", width.set()),
+        key: width.key(),
+        elements: spared.iter().filter(|network| Width::of(network) == width).map(key_bytes).collect(),
+        what: width.source(),
+        passes_if_in: true,
+    }));
+    constants
 }
 
 /// What becomes of a packet of a banned source: rules, one after the other.
@@ -401,10 +445,6 @@ fn and(mask: Vec<u8>) -> Expressions {
         Bitwise::Xor(DataAttribute::Value(vec![0; mask.len()])),
         Bitwise::Mask(DataAttribute::Value(mask)),
     ])
-}
-
-fn not_in(set: &str) -> Expressions {
-    look_up(set, NFT_LOOKUP_F_INV)
 }
 
 fn look_up(set: &str, flags: u32) -> Expressions {

@@ -11,7 +11,7 @@ use portcullis_domain::{By, Capacity, Cause, Clock as _, MemoryStore, Reason, St
 use proptest::prelude::*;
 
 use super::Hearing;
-use super::keep::TableKeeper;
+use super::keep::{Followed, TableKeeper};
 use super::noted::{Mend, Shared};
 use crate::config::{Firewall, FirewallAction, FirewallProtocol, OnStop};
 use model::{Model, Packet, State};
@@ -32,6 +32,7 @@ struct House {
     clock: Arc<VirtualClock>,
     shared: Arc<Shared>,
     kernel: Arc<Mutex<State>>,
+    spared: Arc<Mutex<Vec<IpNet>>>,
     keeper: TableKeeper<Model>,
 }
 
@@ -44,9 +45,15 @@ impl House {
         let store = Arc::new(MemoryStore::with_recorder(capacity, Some(recorder)));
         let kernel = Arc::new(Mutex::new(State::default()));
         let model = Model { state: Arc::clone(&kernel), clock: Arc::clone(&clock) };
-        let its = Arc::clone(&store);
-        let keeper = TableKeeper::new(model, config, Arc::clone(&shared), its, Arc::clone(&clock) as _);
-        let mut house = Self { store, clock, shared, kernel, keeper };
+        let spared = Arc::<Mutex<Vec<IpNet>>>::default();
+        let its = Arc::clone(&spared);
+        let followed = Followed {
+            store: Arc::clone(&store) as _,
+            clock: Arc::clone(&clock) as _,
+            spared: Box::new(move || its.lock().unwrap().clone()),
+        };
+        let keeper = TableKeeper::new(model, config, Arc::clone(&shared), followed);
+        let mut house = Self { store, clock, shared, kernel, spared, keeper };
         before.iter().for_each(|&(network, seconds)| house.ban(network, seconds));
         assert_eq!(house.keeper.begin().unwrap(), house.store.bans(None, usize::MAX, house.clock.now()).len());
         house
@@ -65,7 +72,8 @@ impl House {
 
     fn agrees(&self, addresses: impl IntoIterator<Item = IpAddr>) {
         for address in addresses {
-            let banned = self.store.banned_until(address, self.clock.now()).is_some();
+            let spared = self.spared.lock().unwrap().iter().any(|network| network.contains(&address));
+            let banned = !spared && self.store.banned_until(address, self.clock.now()).is_some();
             assert_eq!(self.stops(address), banned, "{address} at {}", self.clock.now());
         }
     }
@@ -115,6 +123,26 @@ fn only_the_named_ports_are_closed_and_loopback_never_is() {
     let stops = |packet| all.kernel.lock().unwrap().stops(packet, all.clock.now());
     assert!(stops(Packet { port: 22, ..packet }) && stops(Packet { protocol: 1, ..packet }));
     assert!(!stops(Packet { interface: 1, source: ip("127.0.0.1"), ..packet }));
+}
+
+#[test]
+fn who_is_never_banned_passes_within_a_wider_ban_once_it_is_said() {
+    let mut house = House::new(config(), 100, &[(net("203.0.113.0/24"), 100), (net("2001:db8::/32"), 100)]);
+    *house.spared.lock().unwrap() = vec![net("203.0.113.64/26"), net("203.0.113.7/32"), net("2001:db8:7::/48")];
+    assert!(house.stops(ip("203.0.113.7")));
+    house.keeper.hurry();
+    house.keeper.turn();
+    let let_in = ["203.0.113.7", "203.0.113.65", "2001:db8:7::1"];
+    assert!(!let_in.iter().any(|address| house.stops(ip(address))));
+    assert!(["203.0.113.8", "203.0.113.128", "2001:db8:8::1"].iter().all(|address| house.stops(ip(address))));
+    // A width that comes later is looked up after them.
+    house.ban(net("203.0.112.0/23"), 100);
+    house.keeper.turn();
+    assert!(!let_in.iter().any(|address| house.stops(ip(address))) && house.stops(ip("203.0.112.1")));
+    house.spared.lock().unwrap().clear();
+    house.keeper.hurry();
+    house.keeper.turn();
+    assert!(let_in.iter().all(|address| house.stops(ip(address))));
 }
 
 #[test]
@@ -177,6 +205,8 @@ enum Step {
     Stranger(u8),
     OutOfMemory,
     Sweep,
+    /// Another network is never banned from now on, or none is.
+    Spare(Option<(u8, u8)>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -190,6 +220,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..4_u8).prop_map(Step::Stranger),
         1 => Just(Step::OutOfMemory),
         1 => Just(Step::Sweep),
+        1 => proptest::option::of(place()).prop_map(Step::Spare),
     ]
 }
 
@@ -224,6 +255,9 @@ impl House {
             Step::Stranger(what) => self.meddle(what),
             Step::OutOfMemory => self.kernel.lock().unwrap().out_of_memory = 1,
             Step::Sweep => self.store.sweep(self.clock.now()),
+            Step::Spare(which) => {
+                *self.spared.lock().unwrap() = which.map(|(last, width)| network(last, width)).into_iter().collect();
+            }
         }
     }
 
