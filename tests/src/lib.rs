@@ -6,11 +6,8 @@
 
 mod backend;
 mod client;
-<<<<<<< HEAD
-mod goals;
-=======
 mod elements;
->>>>>>> 3d3e020 (firewall: who is never banned passes within a wider ban; a benchmark beside fail2ban)
+mod goals;
 mod load;
 mod network;
 mod nginx;
@@ -24,22 +21,14 @@ mod wire;
 
 pub use backend::{Answer, Backend, Received};
 pub use client::{Connection, Pending, Reply, Request};
-<<<<<<< HEAD
+pub use elements::Elements;
 pub use goals::{Spread, report_goal};
 pub use load::{Load, Loaded};
 pub use network::{Namespace, Network, Service, capabilities_of};
 pub use nginx::Nginx;
 pub use program::{Ran, floor, peer, portcullis, repository, require, run, skip};
 pub use proxy::{Kind as ProxyKind, Proxy, ProxyFolder};
-pub use rportd_log::{LINES, RportdLog, SCANNER_LINES};
-=======
-pub use elements::Elements;
-pub use load::{Load, Loaded};
-pub use network::{Namespace, Network, Service, capabilities_of};
-pub use nginx::Nginx;
-pub use program::{Ran, peer, portcullis, repository, require, run, skip};
 pub use rportd_log::{LINES, RportdLog, SCANNER_LINES, rportd_time};
->>>>>>> 3d3e020 (firewall: who is never banned passes within a wider ban; a benchmark beside fail2ban)
 pub use server::{Portcullis, Server, Stopped};
 pub use tls::{Authority, Pair, TlsClient, TlsConnection, TlsVersion, connect_from};
 pub use wait::{DEADLINE, Latch, eventually, free_port};
