@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use portcullis_tests::{Nginx, Portcullis, Request, Server, eventually, floor, free_port, peer};
+use portcullis_tests::{Nginx, Portcullis, Request, Server, eventually, floor, free_port, peer, repository};
 use tempfile::TempDir;
 
 use super::measure::{cpu_us, pin, resident_mib};
@@ -35,6 +35,16 @@ pub(crate) enum Which {
     NginxPlain,
     /// Asks a trivial service about each request.
     NginxAuthRequest,
+    /// The same with the service's own time counted.
+    NginxTrivial,
+    /// Asks Portcullis about each request, which reads its log.
+    NginxAsks,
+    /// A proxy and nothing else.
+    CaddyPlain,
+    /// Asks Portcullis about each request, which reads its log.
+    CaddyAsks,
+    /// Asks Portcullis about each request, and would report what counts.
+    HaproxyAsks,
     /// A list of networks that are refused.
     NginxDeny,
     /// hyper on both sides and nothing between: what our transport could cost at least.
@@ -54,6 +64,11 @@ impl Which {
             Self::HaproxyPlain => "HAProxy, plain proxy",
             Self::NginxPlain => "nginx, plain proxy",
             Self::NginxAuthRequest => "nginx, auth_request (the service asked not counted)",
+            Self::NginxTrivial => "nginx, auth_request to a trivial service, both counted",
+            Self::NginxAsks => "nginx, auth_request to Portcullis, log watched, both counted",
+            Self::CaddyPlain => "Caddy, plain proxy",
+            Self::CaddyAsks => "Caddy, forward_auth to Portcullis, log watched, both counted",
+            Self::HaproxyAsks => "HAProxy, Lua to Portcullis, both counted",
             Self::NginxDeny => "nginx, deny list",
             Self::Floor => "bare hyper proxy",
             Self::FloorAnswers => "bare hyper, answers by itself",
@@ -68,6 +83,11 @@ impl Which {
             | Self::HaproxyPlain
             | Self::NginxPlain
             | Self::NginxAuthRequest
+            | Self::NginxTrivial
+            | Self::NginxAsks
+            | Self::CaddyPlain
+            | Self::CaddyAsks
+            | Self::HaproxyAsks
             | Self::NginxDeny
             | Self::Floor
             | Self::FloorAnswers => false,
@@ -90,6 +110,11 @@ impl Which {
             | Self::HaproxyPlain
             | Self::NginxPlain
             | Self::NginxAuthRequest
+            | Self::NginxTrivial
+            | Self::NginxAsks
+            | Self::CaddyPlain
+            | Self::CaddyAsks
+            | Self::HaproxyAsks
             | Self::NginxDeny
             | Self::Floor
             | Self::FloorAnswers => "0",
@@ -120,6 +145,10 @@ pub(crate) struct Contender {
 struct Running {
     address: SocketAddr,
     server: Option<Box<Server>>,
+    /// Portcullis, where somebody else is in front and asks it.
+    asked: Option<Box<Server>>,
+    /// A service that is asked and knows nothing.
+    trivial: Option<Nginx>,
     others: Vec<Other>,
 }
 
@@ -175,9 +204,13 @@ impl Contender {
     /// Lets the client loose on it, and believes nothing that it didn't see.
     pub(crate) fn turn(&mut self, scenario: &Scenario, seconds: u32) {
         let url = format!("http://{}{}", self.running.address, scenario.path);
-        let (before, judged_before) = (self.running.cpu_us(), self.judged());
+        let (judged_before, checks_before) = (self.judged(), self.running.checks());
+        let before = self.running.cpu_us();
         let loaded = scenario.client.run(&url, seconds, self.runs);
         let cpu_us = self.running.cpu_us() - before;
+        let asked = self.running.checks().zip(checks_before).map(|(after, before)| after - before);
+        let missed = asked.map_or(0.0, |asked| 1.0 - asked / loaded.requests);
+        assert!(missed <= 0.001, "{}, {:?}: {missed} of the requests weren't asked about", scenario.name, self.which);
         let judged = self.judged().zip(judged_before).map(|(after, before)| (after - before) / loaded.requests);
         self.runs += 1;
         let (name, which) = (scenario.name, self.which);
@@ -213,7 +246,17 @@ impl Contender {
 impl Running {
     fn processes(&self) -> impl Iterator<Item = u32> {
         let own = self.server.as_ref().map(|server| server.id());
-        own.into_iter().chain(self.others.iter().map(|other| other.child.id()))
+        let asked = self.asked.as_ref().map(|server| server.id());
+        let trivial = self.trivial.as_ref().map(Nginx::id);
+        let others = self.others.iter().map(|other| other.child.id());
+        own.into_iter().chain(asked).chain(trivial).chain(others)
+    }
+
+    /// Requests that a proxy has asked about and that passed.
+    fn checks(&self) -> Option<f64> {
+        let metrics = self.asked.as_ref()?.administration("/metrics");
+        let passed = "portcullis_checks_total{answer=\"passed\"} ";
+        metrics.lines().find_map(|line| line.strip_prefix(passed)).map(|count| count.parse().unwrap())
     }
 
     fn cpu_us(&self) -> f64 {
@@ -239,6 +282,19 @@ fn start(which: Which, scenario: &Scenario, backend: &Nginx) -> Running {
         Which::NginxPlain if h2 => nginx(8112, backend),
         Which::NginxPlain => nginx(8102, backend),
         Which::NginxAuthRequest => nginx(8104, backend),
+        Which::NginxTrivial => {
+            let (trivial, folder) = (Nginx::start(), tempfile::tempdir().unwrap());
+            let asked = Asked { address: service(&trivial), log: folder.path().join("unused.log") };
+            Running { trivial: Some(trivial), ..nginx_asking(8103, backend, &asked, folder) }
+        }
+        Which::NginxAsks => asks("report", |asked, folder| nginx_asking(8105, backend, asked, folder)),
+        Which::CaddyPlain => {
+            let folder = tempfile::tempdir().unwrap();
+            let asked = Asked { address: service(backend), log: folder.path().join("unused.log") };
+            caddy(8301, backend, &asked, folder)
+        }
+        Which::CaddyAsks => asks("caddy", |asked, folder| caddy(8302, backend, asked, folder)),
+        Which::HaproxyAsks => asks("", |asked, folder| haproxy_asking(backend, asked, folder)),
         Which::NginxDeny => nginx(8106, backend),
         Which::Floor => bare(Some(backend)),
         Which::FloorAnswers => bare(None),
@@ -268,7 +324,80 @@ fn own_with_log(scenario: &Scenario, backend: &Nginx) -> Running {
 }
 
 fn running(server: Server) -> Running {
-    Running { address: server.address(), server: Some(Box::new(server)), others: Vec::new() }
+    let server = Some(Box::new(server));
+    Running { address: server.as_ref().unwrap().address(), server, asked: None, trivial: None, others: Vec::new() }
+}
+
+/// Who is asked, and where the answers are logged.
+struct Asked {
+    address: String,
+    log: PathBuf,
+}
+
+/// Portcullis behind the word of a proxy, whose log it watches if that has a format.
+fn asks(format: &str, proxy: impl FnOnce(&Asked, TempDir) -> Running) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("portcullis.log");
+    let watch =
+        if format.is_empty() { String::new() } else { format!("[[watch]]\npath = {log:?}\nformat = {format:?}\n") };
+    let config = |level: &str| {
+        format!(
+            "[source]\nnever_ban = []\n[listen]\nworkers = 1\n[decide]\naddress = [\"127.0.0.1:0\"]\n\
+             [log]\nlevel = {level:?}\n{watch}"
+        )
+    };
+    let server = Portcullis::with_config(&config("info")).start();
+    let asked = Asked { address: server.decide_address().to_string(), log };
+    server.configure(&config("error"));
+    server.swapped(1);
+    Running { asked: Some(Box::new(server)), ..proxy(&asked, folder) }
+}
+
+fn nginx_asking(port: u16, backend: &Nginx, asked: &Asked, folder: TempDir) -> Running {
+    let (config, port) = asking("nginx-asks.conf", port, backend, asked, &folder);
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(folder.path()).arg("-c").arg(config).arg("-e").arg(folder.path().join("nginx.err"));
+    started(command, folder, port)
+}
+
+fn caddy(port: u16, backend: &Nginx, asked: &Asked, folder: TempDir) -> Running {
+    let (config, port) = asking("Caddyfile", port, backend, asked, &folder);
+    let mut command = Command::new("caddy");
+    command.args(["run", "--adapter", "caddyfile", "--config"]).arg(config).env("GOMAXPROCS", "1");
+    command.env("HOME", folder.path()).env("XDG_DATA_HOME", folder.path()).env("XDG_CONFIG_HOME", folder.path());
+    started(command, folder, port)
+}
+
+fn haproxy_asking(backend: &Nginx, asked: &Asked, folder: TempDir) -> Running {
+    let (config, port) = asking("haproxy-asks.cfg", 8204, backend, asked, &folder);
+    let mut command = Command::new("haproxy");
+    command.arg("-db").arg("-f").arg(config).current_dir(folder.path()).env("PORTCULLIS_DECIDE", &asked.address);
+    started(command, folder, port)
+}
+
+/// As [`configured`], with who is asked and the log put in.
+fn asking(name: &str, port: u16, backend: &Nginx, asked: &Asked, folder: &TempDir) -> (PathBuf, u16) {
+    let mut text = fs::read_to_string(peer(name)).unwrap();
+    let script = repository().join("host/server/proxies/portcullis.lua");
+    for (placeholder, here) in [
+        ("127.0.0.1:9000", &service(backend)),
+        ("127.0.0.1:8090", &asked.address),
+        ("portcullis.log", &asked.log.display().to_string()),
+        ("portcullis.lua", &script.display().to_string()),
+    ] {
+        text = text.replace(placeholder, here);
+    }
+    let mut wanted = 0;
+    for placeholder in [8103, 8105, 8204, 8301, 8302] {
+        let free = free_port();
+        text = text.replace(&format!("127.0.0.1:{placeholder}"), &format!("127.0.0.1:{free}"));
+        if placeholder == port {
+            wanted = free;
+        }
+    }
+    let config = folder.path().join(name);
+    fs::write(&config, text).unwrap();
+    (config, wanted)
 }
 
 fn haproxy(port: u16, backend: &Nginx) -> Running {
@@ -325,7 +454,7 @@ fn started(mut command: Command, folder: TempDir, port: u16) -> Running {
         TcpStream::connect(("127.0.0.1", port)).ok()
     });
     let others = vec![Other { child, _folder: folder }];
-    Running { address: ([127, 0, 0, 1], port).into(), server: None, others }
+    Running { address: ([127, 0, 0, 1], port).into(), server: None, asked: None, trivial: None, others }
 }
 
 impl Drop for Other {

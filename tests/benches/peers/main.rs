@@ -28,7 +28,7 @@ use scenario::{Effort, SCENARIOS, Scenario};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if !["wrk", "nginx", "taskset", "haproxy", "h2load"].map(require).into_iter().all(|there| there) {
+    if !["wrk", "nginx", "taskset", "haproxy", "h2load", "caddy"].map(require).into_iter().all(|there| there) {
         return;
     }
     let quick = args.iter().any(|arg| arg == "--quick");

@@ -88,12 +88,14 @@ pub(crate) struct Scenario {
 }
 
 use Which::{
-    Floor, FloorAnswers, HaproxyPlain, HaproxyRules, NginxAuthRequest, NginxDeny, NginxPlain, Portcullis,
-    PortcullisLogs, PortcullisOff, PortcullisTwo,
+    CaddyAsks, CaddyPlain, Floor, FloorAnswers, HaproxyAsks, HaproxyPlain, HaproxyRules, NginxAsks, NginxAuthRequest,
+    NginxDeny, NginxPlain, NginxTrivial, Portcullis, PortcullisLogs, PortcullisOff, PortcullisTwo,
 };
 
 const ALL: &[Which] = &[Portcullis, PortcullisOff, HaproxyRules, HaproxyPlain, NginxPlain, NginxAuthRequest, Floor];
 const GATES: &[Which] = &[Portcullis, PortcullisOff, HaproxyRules, NginxPlain];
+const ASKING: &[Which] =
+    &[Portcullis, NginxPlain, NginxTrivial, NginxAsks, HaproxyPlain, HaproxyAsks, CaddyPlain, CaddyAsks];
 const RULES: &[Which] = &[Portcullis, PortcullisOff, HaproxyRules];
 
 const fn wrk(script: Option<&'static str>) -> Client {
@@ -171,6 +173,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         GATES,
     ),
     Scenario { source: Source::Peer, ..scenario("a connection for each request", "/", wrk(Some("close.lua")), GATES) },
+    Scenario { source: Source::Peer, ..scenario("other proxies that ask", "/", wrk(None), ASKING) },
     Scenario { source: Source::Peer, ..scenario("HTTP/2 clients", "/", Client::H2load, GATES) },
     scenario("200s from 1,000 sources, one core and two", "/", wrk(Some("xff200.lua")), &[Portcullis, PortcullisTwo]),
     Scenario {
