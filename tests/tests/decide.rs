@@ -344,3 +344,39 @@ fn checks_go_on_over_one_connection_and_while_the_gateway_is_full() {
     let metrics = server.administration("/metrics");
     assert!(metrics.contains("portcullis_checks_total{answer=\"passed\"} 51"), "{metrics}");
 }
+
+#[test]
+fn what_is_reported_counts_for_the_guards_the_journal_and_what_survives() {
+    let folder = "[journal]\ndir = \"journal\"\n[state]\nstore = \"sqlite:state.sqlite\"\n";
+    let guards = "[guard]\nmax_bans_per_minute = 1\nmax_new_bans = 0\n\n[source]\nnever_ban = [\"198.51.100.0/24\"]\n";
+    let with = |policies: &str| format!("{DECIDE}{folder}{guards}{policies}");
+    let server = Portcullis::with_config(&with("")).start();
+    // Never banned, and over the cap.
+    take(&server, &[not_found("198.51.100.7"), not_found("198.51.100.7")]);
+    take(&server, &[not_found("203.0.113.7"), not_found("203.0.113.7")]);
+    take(&server, &[not_found("203.0.113.8"), not_found("203.0.113.8")]);
+    let statuses = ["198.51.100.7", "203.0.113.7", "203.0.113.8"].map(|client| about(&server, client).send().status);
+    assert_eq!(statuses, [200, 423, 200]);
+    server.logged("policy scanner: more bans in a minute than guard.max_bans_per_minute allows");
+    // A change is looked at over what was reported, too.
+    take(&server, &(0..3).map(|n| failure("203.0.113.9", &format!("id{n}"))).collect::<Vec<_>>());
+    server.configure(&with("[policy.ban]\nsettings = { max_failed_login = 3 }\n"));
+    server.hang_up();
+    let why = eventually("it is refused", || server.reasons().into_iter().find(|why| why.contains("203.0.113.9")));
+    assert!(why.contains("ban"), "{why}");
+    assert_eq!(about(&server, "203.0.113.9").send().status, 200);
+    // The journal says who reported, and judges again to the same end.
+    let events = operate(&server, &["events", "--json"]);
+    let reported = events.stdout.lines().filter(|line| line.contains("\"report\"")).count();
+    assert!(events.code == Some(0) && reported >= 9, "{events:?}");
+    let journal = server.folder().join("journal");
+    let again = server.again();
+    server.configure(&with(""));
+    assert!(server.stop().status.success());
+    let replayed = run(Command::new(portcullis()).arg("replay").arg(&journal));
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
+    // As after any ban.
+    let server = again.start();
+    assert_eq!(about(&server, "203.0.113.7").send().status, 423);
+    assert_eq!(about(&server, "203.0.113.9").send().status, 200);
+}
