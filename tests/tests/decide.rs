@@ -185,7 +185,8 @@ fn rule_40_a_proxy_that_names_nobody_is_told_what_is_missing() {
     assert_eq!(two.status, 400, "credentials that can be read in two ways");
     assert_eq!(Request::new(server.decide_address(), "GET", "/other").send().status, 404);
     assert_eq!(Request::new(server.decide_address(), "GET", "/report").send().status, 405);
-    assert_eq!(server.stop().total("bans"), 0);
+    let stopped = server.stop();
+    assert_eq!((stopped.total("bans"), stopped.total("checks_malformed")), (0, 5));
 }
 
 #[test]
