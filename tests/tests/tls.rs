@@ -603,3 +603,58 @@ fn nothing_weak_is_offered() {
         assert_eq!(handshake(options), None, "{options}");
     }
 }
+
+/// What testssl.sh says against certificates that nobody but a test has.
+const OF_TESTS: [&str; 9] = [
+    "engine_problem",
+    "cert_chain_of_trust",
+    "cert_notAfter",
+    "cert_revocation",
+    "cert_trust",
+    "cert_expirationStatus",
+    "cert_crlDistributionPoints",
+    "cert_ocspURL",
+    "DNS_CAArecord",
+];
+
+#[test]
+fn testssl_finds_nothing_weak() {
+    if !require("testssl") || !require("openssl") {
+        return;
+    }
+    let authority = Authority::new("ours");
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        format!("{STRANGERS}never_ban = [\"127.0.0.1\"]\n{HTTPS}[[listener.certificate]]\nfile = \"rsa.pem\"\n");
+    let server = with(&config, &authority, &["localhost"])
+        .file("rsa.pem", rsa(folder.path(), "localhost"))
+        .client("a:b")
+        .start();
+    let report = folder.path().join("report.json");
+    // Versions, ciphers, forward secrecy, server's order and defaults, and all weaknesses with a name.
+    let mut testssl = Command::new("timeout");
+    testssl.args(["300", "testssl", "--quiet", "--color", "0", "--warnings", "off", "--nodns", "min"]);
+    testssl.args(["--protocols", "--std", "--fs", "--server-preference", "--server-defaults", "--vulnerable"]);
+    testssl.arg("--jsonfile").arg(&report).arg(format!("localhost:{}", https(&server).port()));
+    let ran = run(&mut testssl);
+    let findings: serde_json::Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    let findings = findings.as_array().unwrap();
+    let text = |finding: &serde_json::Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    let of_tests = |finding: &&serde_json::Value| {
+        let id = text(finding, "id");
+        OF_TESTS.iter().any(|known| id.starts_with(known))
+    };
+    let weak: Vec<_> = findings
+        .iter()
+        .filter(|finding| !of_tests(finding))
+        .filter(|finding| !matches!(text(finding, "severity").as_str(), "OK" | "INFO" | "DEBUG"))
+        .map(|finding| format!("{}: {}: {}", text(finding, "severity"), text(finding, "id"), text(finding, "finding")))
+        .collect();
+    assert_eq!(weak, Vec::<String>::new(), "{}", ran.stdout);
+    let said =
+        |id: &str| findings.iter().find(|finding| text(finding, "id") == id).map(|finding| text(finding, "finding"));
+    for (id, finding) in [("TLS1_2", "offered"), ("TLS1_1", "not offered"), ("heartbleed", "not vulnerable")] {
+        let found = said(id).unwrap_or_else(|| panic!("nothing about {id}: {}", ran.stdout));
+        assert!(found.starts_with(finding), "{id}: {found}");
+    }
+}

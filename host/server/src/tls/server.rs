@@ -97,6 +97,8 @@ impl Tls {
         config.ticketer = Arc::clone(&resumption.tickets);
         config.session_storage = Arc::clone(&resumption.sessions);
         config.send_tls13_tickets = TICKETS;
+        // All are strong; in whose order they are tried matters to those who audit servers.
+        config.ignore_client_order = true;
         Ok(Self { config: Arc::new(config), certificates, clients, resumption })
     }
 
