@@ -29,6 +29,8 @@ pub struct Portcullis {
     environment: Vec<(String, String)>,
     /// Where it listens, if not on a port that the system chooses.
     port: u16,
+    /// Only its configuration says where it listens, which may be nowhere.
+    only_watches: bool,
 }
 
 impl Portcullis {
@@ -37,7 +39,7 @@ impl Portcullis {
     /// compiled plugins are shared between tests.
     pub fn with_config(config: &str) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let server = Self { folder, options: Vec::new(), environment: Vec::new(), port: 0 };
+        let server = Self { folder, options: Vec::new(), environment: Vec::new(), port: 0, only_watches: false };
         fs::write(server.folder.path().join(CONFIG), whole(config)).unwrap();
         server
     }
@@ -94,9 +96,21 @@ impl Portcullis {
         self
     }
 
+    /// Without an address to listen on: it watches logs and is up when it is administered.
+    pub fn only_watching(mut self) -> Self {
+        self.only_watches = true;
+        self
+    }
+
     fn option(mut self, name: &str, value: &str) -> Self {
         self.options.extend([name.to_owned(), value.to_owned()]);
         self
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Runs `portcullis check` on it.
@@ -108,7 +122,10 @@ impl Portcullis {
     fn command(&self) -> Command {
         let mut command = Command::new(portcullis());
         command.arg("serve").arg("--config").arg(self.folder.path().join(CONFIG));
-        command.args(["--listen", &format!("127.0.0.1:{}", self.port)]).args(&self.options).stdin(Stdio::null());
+        if !self.only_watches {
+            command.args(["--listen", &format!("127.0.0.1:{}", self.port)]);
+        }
+        command.args(&self.options).stdin(Stdio::null());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -136,7 +153,16 @@ impl Portcullis {
         });
         let address = ([127, 0, 0, 1], 0).into();
         let (folder, options, environment) = (self.folder, self.options, self.environment);
-        let mut server = Server { child, address, folder, options, environment, log, reader: Some(reader) };
+        let only_watches = self.only_watches;
+        let mut server =
+            Server { child, address, folder, options, environment, only_watches, log, reader: Some(reader) };
+        if only_watches {
+            eventually("the server is administered", || {
+                assert!(server.is_running(), "the server ended: {}", server.log().join("\n"));
+                UnixStream::connect(server.admin_socket()).ok()
+            });
+            return server;
+        }
         if self.port != 0 {
             server.address.set_port(self.port);
             eventually("the server listens", || Connection::try_open(server.address).ok());
@@ -200,6 +226,7 @@ pub struct Server {
     folder: Arc<TempDir>,
     options: Vec<String>,
     environment: Vec<(String, String)>,
+    only_watches: bool,
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -303,7 +330,7 @@ impl Server {
     /// The same in the making once more, with all that is in its folder.
     pub fn again(&self) -> Portcullis {
         let (options, environment) = (self.options.clone(), self.environment.clone());
-        Portcullis { folder: Arc::clone(&self.folder), options, environment, port: 0 }
+        Portcullis { folder: Arc::clone(&self.folder), options, environment, port: 0, only_watches: self.only_watches }
     }
 
     /// Any request.

@@ -25,3 +25,4 @@ pub mod setup;
 pub mod state;
 pub mod swap;
 pub mod tls;
+pub mod watch;

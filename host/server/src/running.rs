@@ -17,6 +17,7 @@ use crate::log::Log;
 use crate::setup::{LoadedPolicy, PreparedDoor, Setup};
 use crate::state::Keeper;
 use crate::swap::SwapRequests;
+use crate::watch::Watches;
 
 /// What is in force, swapped as a whole.
 pub struct InForce {
@@ -71,4 +72,6 @@ pub struct Running {
     pub in_force: Arc<ArcSwap<InForce>>,
     /// Has changes put in force.
     pub swapping: SwapRequests,
+    /// Logs that are watched.
+    pub watches: Watches,
 }

@@ -21,6 +21,7 @@ use crate::journal::Journal;
 use crate::log::Log;
 use crate::running::InForce;
 use crate::setup::{Setup, SetupError, Workshop, hang};
+use crate::watch::Watches;
 
 pub use preflight::{NewlyBanned, PREFLIGHT_AGE_MAX, PREFLIGHT_EVENTS_MAX, PreflightError, PreflightReport};
 pub use watch::Stamps;
@@ -102,6 +103,8 @@ pub struct Swapper {
     pub in_force: Arc<ArcSwap<InForce>>,
     /// Told what is in force.
     pub journal: Journal,
+    /// Logs that are watched.
+    pub watches: Watches,
 }
 
 /// What a change came to.
@@ -336,6 +339,10 @@ impl Swapper {
         }
         self.gatekeeper.swap(setup.front());
         hang(&setup.doors, &self.entrances);
+        let (config, before) = (&setup.config, &self.setup.config);
+        if (&config.watches, config.auth.id_case) != (&before.watches, before.auth.id_case) {
+            self.watches.set(&config.watches, config.auth.id_case);
+        }
         // Told at the more talkative of both levels: a change of level is told too.
         self.log.set_level(self.setup.config.log.level.max(setup.config.log.level));
         let took = loaded.elapsed();

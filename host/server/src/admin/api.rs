@@ -63,6 +63,46 @@ pub struct Status {
     pub totals: BTreeMap<String, u64>,
     /// Its policies, in the order in which they judge.
     pub policies: Vec<Policy>,
+    /// Logs that it watches, by name.
+    #[serde(default)]
+    pub watches: Vec<Watch>,
+}
+
+/// A watch over logs. Its counts are those since it was started or altered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Watch {
+    /// Its name.
+    pub name: String,
+    /// What its lines look like.
+    pub format: String,
+    /// The paths that it looks for logs at; empty if it reads a command's output.
+    pub paths: Vec<String>,
+    /// The command whose output it reads, with its arguments.
+    pub command: Option<Vec<String>>,
+    /// Logs that it follows, or 1 while the command runs.
+    pub sources: u64,
+    /// Lines that were read.
+    pub lines: u64,
+    /// Of these, lines that tell of events.
+    pub events: u64,
+    /// Lines of no known kind.
+    pub unknown: u64,
+    /// Events that weren't judged because they were older than `watch.max_lateness`.
+    pub late: u64,
+    /// Events that weren't judged because they were ahead of the clock.
+    pub ahead: u64,
+    /// Events of sources that were banned when they happened.
+    pub banned: u64,
+    /// Times that something was gone before it was read.
+    pub lost: u64,
+    /// Times that a log couldn't be read or the command has ended.
+    pub failures: u64,
+    /// Bytes that are yet to be read.
+    pub behind_bytes: u64,
+    /// Age of the last event that was read, while there is more to read, in milliseconds.
+    pub behind_ms: u64,
+    /// Why it can't be read at the moment.
+    pub failing: Option<String>,
 }
 
 /// Whether the server does all that it should.

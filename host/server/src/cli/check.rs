@@ -8,10 +8,11 @@ use portcullis_runtime::{Runtime, RuntimeConfig, Silent};
 
 use super::{CheckArgs, Failed, harness};
 use crate::auth::ProcessKey;
-use crate::config::{self, Config, Mode, Overrides, SettingValue, printable};
+use crate::config::{self, Config, Mode, Overrides, SettingValue, Watched, printable};
 use crate::firewall::Firewall;
 use crate::http::Tunnels;
 use crate::setup::{PreparedDoor, Setup, Workshop, workers};
+use crate::watch;
 
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
     let config = Config::load(args.config.as_deref(), &Overrides::default())?;
@@ -25,7 +26,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Failed> {
     let workshop = Workshop { runtime, reporter: Arc::new(Silent), key, workers, tunnels };
     let name = args.config.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
     let setup = Setup::prepare(config, &name, &workshop, None)?;
-    for warning in notices.iter().map(ToString::to_string).chain(setup.warnings.iter().cloned()) {
+    let problems = setup.config.watches.iter().flat_map(|watch| watch::problems(&watch.watched));
+    for warning in notices.iter().map(ToString::to_string).chain(setup.warnings.iter().cloned()).chain(problems) {
         eprintln!("portcullis: warning: {}", printable(&warning));
     }
     if setup.config.firewall.is_some()
@@ -54,6 +56,16 @@ fn summary(setup: &Setup) -> String {
             let (file, names) = (certificate.file().display(), certificate.names().join(", "));
             row("", format!("{file} for {names} until {}", certificate.not_after()));
         }
+    }
+    if config.listens_nowhere() {
+        row("listens on", "nothing".to_owned());
+    }
+    for watch in &config.watches {
+        let what = match &watch.watched {
+            Watched::Logs(paths) => paths.join(", "),
+            Watched::Command(command) => format!("the output of {}", command.join(" ")),
+        };
+        row(&format!("watch {}", watch.name), format!("{what}, as {}", watch.format.name()));
     }
     row("upstream", config.upstream.as_ref().map_or("none: answers by itself".to_owned(), |up| up.url.authority()));
     let secrets = match (config.auth.mode, &config.auth.file) {

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{ConfigError, Override, Overrides, printable};
+use crate::watch;
 
 /// It ran, and the answer is no.
 const EXIT_NO: u8 = 1;
@@ -139,6 +140,9 @@ enum Command {
     Completions(shell::CompletionsArgs),
     /// Write manual pages, one for each command
     Man(shell::ManArgs),
+    /// Runs a command that a watch reads, so that it ends with the server
+    #[command(name = watch::RUN, hide = true)]
+    WatchedCommand(WatchedCommandArgs),
 }
 
 /// Exit codes of commands that speak to a running server.
@@ -158,6 +162,13 @@ struct ServeArgs {
     /// A client that may log in; can be repeated. For trials only: the password shows in the process list
     #[arg(long, value_name = "ID:PASSWORD")]
     client: Vec<String>,
+}
+
+#[derive(Args)]
+struct WatchedCommandArgs {
+    server: u32,
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
 }
 
 #[derive(Args)]
@@ -223,6 +234,7 @@ pub fn main() -> ExitCode {
         Command::Top(args) => operate::top(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
+        Command::WatchedCommand(args) => watched_command(&args),
         Command::Status(args) => operate::status(&args),
         Command::Bans(args) => operate::bans(&args),
         Command::Ban(args) => operate::ban(&args),
@@ -243,6 +255,14 @@ pub fn main() -> ExitCode {
             }
             failed.exit_code()
         }
+    }
+}
+
+/// Becomes the command; it comes back only if that can't be.
+fn watched_command(args: &WatchedCommandArgs) -> Result<(), Failed> {
+    match watch::run(&args.command, args.server) {
+        Ok(never) => match never {},
+        Err(error) => Err(Failed::No(format!("{}: {error}", args.command.join(" ")))),
     }
 }
 

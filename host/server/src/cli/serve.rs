@@ -31,6 +31,7 @@ use crate::service::{self, Manager, NewUser, Pulse, UserError};
 use crate::setup::{LogReporter, Setup, Workshop, entrances, hang, http_options, workers};
 use crate::state::{Keeper, StateError};
 use crate::swap::{Stamps, SwapThread, Swapper, tell_lifted};
+use crate::watch::Watches;
 
 /// How often expired entries are dropped.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -55,7 +56,7 @@ pub(super) fn serve(args: ServeArgs) -> Result<(), Failed> {
     let (new_user, warning) = NewUser::find(config.service.user.as_deref()).map_err(wrong)?;
     let listening = match &new_user {
         // Some ports are root's to give. Otherwise nobody is kept waiting for a server that may not come up.
-        Some(_) => Some(http::bind(serve_options(&config)).map_err(anyhow::Error::from)?),
+        Some(_) => Some(listen(&config).map_err(anyhow::Error::from)?),
         None => None,
     };
     if let Some(user) = &new_user {
@@ -131,13 +132,15 @@ fn run(
     // Signals are taken before anyone can connect: one that comes early isn't lost.
     let waiting = tokio::runtime::Builder::new_current_thread().enable_all().build().context("can't start")?;
     let mut signals = waiting.block_on(async { Signals::new() }).context("can't take signals")?;
-    let listening = listening.map_or_else(|| http::bind(serve_options(&setup.config)), Ok);
+    let listening = listening.map_or_else(|| listen(&setup.config), Ok);
     let listening = listening.map_err(anyhow::Error::from)?;
     let entrances = listening.entrances().to_vec();
     hang(&setup.doors, &entrances);
     let handle = listening.serve(&Arc::new(gatekeeper.clone())).map_err(anyhow::Error::from)?;
     let deciding = decide(&setup.config, handle.cap(), &gatekeeper)?;
     announce(&handle, &setup);
+    let watches = Watches::new(gatekeeper.clone(), kept.keeper.clone());
+    watches.set(&setup.config.watches, setup.config.auth.id_case);
     let started = setup.config.clone();
     let (config_file, log_too) = (args.config, log.clone());
     let since = jiff::Timestamp::now();
@@ -155,6 +158,7 @@ fn run(
         log: log_too,
         in_force: Arc::clone(&in_force),
         journal: journal.clone(),
+        watches: watches.clone(),
     };
     let gate = Arc::clone(gatekeeper.gate());
     let swapping = SwapThread::start(swapper).context("can't watch the configuration")?;
@@ -174,6 +178,7 @@ fn run(
         firewall: kept.firewall.clone(),
         in_force,
         swapping: swapping.requests(),
+        watches: watches.clone(),
     };
     let running = Arc::new(running);
     let administration = admin.serve(Arc::clone(&running)).context("can't start the administration")?;
@@ -188,6 +193,8 @@ fn run(
     if let Some(deciding) = &deciding {
         deciding.drain(drain_timeout);
     }
+    // What isn't read by now is read at the next start.
+    watches.close();
     let joined = deciding.map_or(Ok(()), Handle::join).and(handle.join());
     drop(administration);
     journal.close();
@@ -281,6 +288,12 @@ fn serve_options(config: &Config) -> ServeOptions {
     options
 }
 
+/// Without an address logs alone are watched.
+fn listen(config: &Config) -> Result<Listening, http::ServeError> {
+    let options = serve_options(config);
+    if config.listens_nowhere() { Ok(Listening::nowhere(options)) } else { http::bind(options) }
+}
+
 fn announce(handle: &Handle, setup: &Setup) {
     for policy in &setup.policies {
         policy.announce("runs");
@@ -315,13 +328,22 @@ fn decide(config: &Config, cap: &ConnectionCap, gatekeeper: &Gatekeeper) -> Resu
 
 /// What each worker of all of these says of itself; nothing once one has ended.
 fn sweeps(handles: &[&Handle]) -> Vec<u64> {
-    let each: Vec<Vec<u64>> = handles.iter().map(|handle| handle.sweeps()).collect();
+    let serving = handles.iter().filter(|handle| !handle.addresses().is_empty());
+    let each: Vec<Vec<u64>> = serving.map(|handle| handle.sweeps()).collect();
     if each.iter().any(Vec::is_empty) { Vec::new() } else { each.concat() }
+}
+
+/// Logs alone are watched: there are no workers that could get stuck.
+fn listens_nowhere(handles: &[&Handle]) -> bool {
+    handles.iter().all(|handle| handle.addresses().is_empty())
 }
 
 /// For whoever asks the service manager.
 fn status(handles: &[&Handle]) -> String {
     let addresses = handles.first().map(|handle| handle.addresses().to_vec()).unwrap_or_default();
+    if addresses.is_empty() {
+        return "watching logs".to_owned();
+    }
     let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     format!("serving {}", addresses.join(", "))
 }
@@ -389,7 +411,8 @@ impl House<'_> {
                 }
                 () = next(&mut sign) => {
                     // A worker that is stuck or gone is not alive, whatever else runs.
-                    if pulse.beats(&sweeps(self.handles), Instant::now()) {
+                    let beats = |pulse: &mut Pulse| pulse.beats(&sweeps(self.handles), Instant::now());
+                    if listens_nowhere(self.handles) || beats(&mut pulse) {
                         self.manager.alive();
                     }
                 }

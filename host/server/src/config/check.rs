@@ -1,12 +1,13 @@
 //! What the command line puts over the file, and whether all settings go together.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
 use portcullis_harness::document::mistake::{Cause, Mistake, Place, shown};
 use portcullis_harness::document::reader::{Reader, Section};
 
-use super::{Config, Mode, UpstreamUrl};
+use super::{Config, Mode, UpstreamUrl, Watched};
 use crate::auth::Client;
 
 /// What the command line says; it goes over the file.
@@ -105,12 +106,25 @@ pub(super) struct Sections<'t> {
 /// out, so that one mistake isn't reported as two.
 pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, sections: Sections<'t>, overrides: &Overrides) {
     let Sections { source, decide, auth, admin } = sections;
-    if config.listen.address.is_empty()
-        && config.listeners.is_empty()
+    if config.listens_nowhere()
+        && config.watches.is_empty()
         && reader.clean("listen.address")
         && reader.clean("listener.address")
+        && reader.clean("watch")
     {
-        reader.mistake(Place::Nowhere, "listen.address", conflict("at least one address is needed"));
+        let why = "at least one address is needed where there is no [[watch]]";
+        reader.mistake(Place::Nowhere, "listen.address", conflict(why));
+    }
+    if config.listens_nowhere() && config.upstream.is_some() && reader.clean("listen.address") {
+        let why = "at least one address is needed in front of upstream.url";
+        reader.mistake(Place::Nowhere, "listen.address", conflict(why));
+    }
+    for watch in &config.watches {
+        let own = |path: &String| config.log.file.as_ref().is_some_and(|file| file.as_path() == Path::new(path));
+        if matches!(&watch.watched, Watched::Logs(paths) if paths.iter().any(own)) {
+            let why = "it is this server's own log: every login in it has been judged already";
+            reader.mistake(Place::Nowhere, "watch.path", conflict(why));
+        }
     }
     let everyone = |networks: &[IpNet]| networks.iter().any(|network| network.prefix_len() == 0);
     for (networks, key) in

@@ -46,7 +46,8 @@ pub const KEYS: &[Key] = &[
     at_start(open(
         "listen.address",
         "list of address:port",
-        "Where clients connect in clear text; left out: 127.0.0.1:8080, or nowhere if there is a [[listener]].",
+        "Where clients connect in clear text; left out: 127.0.0.1:8080, or nowhere if there is a [[listener]], or a \
+         [[watch]] and neither upstream.url nor auth.file: then logs alone are watched.",
     )),
     at_start(open("listen.workers", COUNT, "Threads that serve connections; left out: one per core.")),
     at_start(key(
@@ -247,6 +248,59 @@ pub const KEYS: &[Key] = &[
         r#""enforce" or "shadow""#,
         r#""enforce""#,
         "Whether its orders are enforced; in shadow it judges with its own state, within its limits, and what it would do is only compared.",
+    ),
+    open(
+        "watch.name",
+        TEXT,
+        "A [[watch]] reads logs. Its name, of a-z, 0-9 and -, for status, metrics and the place that it is kept at; left out: its format.",
+    ),
+    open(
+        "watch.path",
+        "list of file paths",
+        "Logs to read; *, **, ? and [ab] stand for names, and files that turn up later are read, too. Rotated logs are found by themselves.",
+    ),
+    open(
+        "watch.command",
+        "list of texts",
+        "Instead of logs: a program and its arguments, whose standard output is read; started again when it ends.",
+    ),
+    open(
+        "watch.format",
+        "name of a format",
+        "What lines look like: \"rportd\", \"sshd\", \"common\", \"combined\", \"caddy\", \"portcullis\", \"portcullis-json\", \"report\" or \"regex\". Needed, unless there is a regex.",
+    ),
+    open(
+        "watch.regex",
+        TEXT,
+        "For format regex: the expression that a whole line matches, with the groups time and ip, and of client, method, path, status and outcome those that there are.",
+    ),
+    open(
+        "watch.time_format",
+        TEXT,
+        "For format regex: how the group time is written, as in strptime; left out: Unix seconds or RFC 3339.",
+    ),
+    open(
+        "watch.outcome",
+        r#""failure" or "success""#,
+        "For format regex: every line that matches is a login that ended so.",
+    ),
+    key(
+        "watch.time_zone",
+        TEXT,
+        r#""local""#,
+        "The zone of times that name none: local, UTC, an offset such as +02:00, or a name such as Europe/Berlin.",
+    ),
+    key(
+        "watch.max_lateness",
+        DURATION,
+        r#""1h""#,
+        "Age from which an event isn't judged any more, as after a long time without the server.",
+    ),
+    key(
+        "watch.begin",
+        r#""end" or "beginning""#,
+        r#""end""#,
+        "Where logs are begun that are there when the watch is new; those that turn up later are read from their beginning.",
     ),
     open(
         "guard.max_bans_per_minute",

@@ -15,6 +15,7 @@ mod policy;
 mod restart;
 mod sections;
 mod upstream_url;
+mod watch;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -42,6 +43,7 @@ pub use parse::parse_duration;
 pub use policy::{PluginLimits, PolicyConfig};
 pub use restart::restart_required;
 pub use upstream_url::{UpstreamUrl, UrlError};
+pub use watch::{WatchConfig, WatchFormat, Watched};
 
 /// Largest configuration file that is read.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
@@ -65,6 +67,8 @@ pub struct Config {
     pub gate: Gate,
     /// The policies in use: the bundle's three first, then the operator's by name.
     pub policies: Vec<PolicyConfig>,
+    /// Logs that are watched.
+    pub watches: Vec<WatchConfig>,
     /// What keeps a change from banning everyone.
     pub guard: Guard,
     /// Bans in the kernel as well, if so.
@@ -86,7 +90,7 @@ pub struct Config {
 /// Where and how clients connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// For HTTP in clear text; with none there is a listener.
+    /// For HTTP in clear text; with none there is a listener, or there are watches and nothing is served.
     pub address: Vec<SocketAddr>,
     /// Threads that serve connections; `None`: one per core.
     pub workers: Option<NonZeroUsize>,
@@ -307,6 +311,12 @@ impl Config {
         sections::read(text, base, overrides)
             .map(|(config, _)| config)
             .map_err(|list| ConfigError::Wrong(Mistakes { file: name.to_owned(), list }))
+    }
+
+    /// Whether nobody can connect: logs alone are watched.
+    #[must_use]
+    pub fn listens_nowhere(&self) -> bool {
+        self.listen.address.is_empty() && self.listeners.is_empty()
     }
 
     /// The files that it names and that are read to put it in force, besides

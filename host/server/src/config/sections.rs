@@ -18,13 +18,13 @@ use super::check::{self, Overrides};
 use super::firewall;
 use super::{
     Admin, Auth, Config, Decide, Gate, Guard, Journal, KEYS, Listen, LogConfig, Mode, Plugins, Service, State,
-    Upstream, UpstreamUrl, listener, parse, policy,
+    Upstream, UpstreamUrl, listener, parse, policy, watch,
 };
 use crate::auth::IdCase;
 use crate::log::{Format, Level};
 
-const SECTIONS: [&str; 16] = [
-    "listen", "listener", "source", "upstream", "decide", "auth", "gate", "policy", "guard", "firewall", "state",
+const SECTIONS: [&str; 17] = [
+    "listen", "listener", "source", "upstream", "decide", "auth", "gate", "policy", "watch", "guard", "firewall", "state",
     "journal", "admin", "service", "log", "plugins",
 ];
 const MS: Duration = Duration::from_millis(1);
@@ -81,17 +81,22 @@ fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path
     let decide_config = read_decide(reader, decide);
     let others_check = upstream_config.is_some() || !decide_config.address.is_empty();
     let listeners = listener::read(reader, root, base);
-    // Whoever begins a listener of another kind doesn't want one in clear text beside it unasked.
+    let watches = watch::read(reader, root, base);
+    let auth_config = read_auth(reader, auth, base, overrides, others_check);
+    // Whoever begins a listener of another kind doesn't want one in clear text beside it unasked, nor does whoever
+    // watches logs and serves nothing.
+    let serves = upstream_config.is_some() || auth_config.file.is_some() || !auth_config.clients.is_empty();
     let has_others = root.get("listener").is_some_and(|value| value.get_ref().is_array());
     let config = Config {
-        listen: read_listen(reader, listen, overrides, has_others),
+        listen: read_listen(reader, listen, overrides, has_others || !serves && !watches.is_empty()),
         listeners,
         source: read_source(reader, source),
-        auth: read_auth(reader, auth, base, overrides, others_check),
+        auth: auth_config,
         upstream: upstream_config,
         decide: decide_config,
         gate: read_gate(reader, gate),
         policies: policy::read(reader, root, base),
+        watches,
         guard: read_guard(reader, guard),
         firewall: firewall::read(reader, firewall),
         state: State { store: reader.get(state, "state.store", |value| parse::store(value, base)) },

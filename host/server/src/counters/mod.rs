@@ -175,6 +175,10 @@ counters! {
     proxy_headers_malformed,
     /// Connections whose PROXY header took too long.
     proxy_headers_late,
+    /// Lines of watched logs.
+    watched_lines,
+    /// Events among them that were neither too old nor from the future.
+    watched_events,
     /// Configurations put in force while the server ran.
     swaps,
     /// Changes that were refused: what ran before went on running.

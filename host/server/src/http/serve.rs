@@ -113,6 +113,11 @@ pub fn serve<S: Service>(options: ServeOptions, service: Arc<S>) -> Result<Handl
 }
 
 impl Listening {
+    /// Listens nowhere: there are no workers, and nothing is served.
+    pub fn nowhere(options: ServeOptions) -> Self {
+        Self { options, places: Vec::new(), per_worker: Vec::new() }
+    }
+
     /// The entrances listened at: each needs a door before anybody comes in.
     #[must_use]
     pub fn entrances(&self) -> &[Arc<Entrance>] {

@@ -489,6 +489,90 @@ pub const FAMILIES: &[Family] = &[
             }
         },
     ),
+    // Watched logs.
+    counter(
+        "portcullis_watch_lines_total",
+        &["watch", "kind"],
+        "Lines of a watch's logs: event, other (of the format, and of nothing that policies judge) or unknown.",
+        |seen, out| {
+            for watch in &seen.watches {
+                let name = watch.config.name.as_str();
+                out.labelled([name, "event"], watch.counts.events.get());
+                out.labelled([name, "other"], watch.counts.others.get());
+                out.labelled([name, "unknown"], watch.counts.unknown.get());
+            }
+        },
+    ),
+    counter(
+        "portcullis_watch_events_total",
+        &["watch", "what"],
+        "Events in a watch's logs: request, failed-login or successful-login; a request that failed to log in is both.",
+        |seen, out| {
+            for watch in &seen.watches {
+                let name = watch.config.name.as_str();
+                out.labelled([name, "request"], watch.counts.requests.get());
+                out.labelled([name, "failed-login"], watch.counts.failed_logins.get());
+                out.labelled([name, "successful-login"], watch.counts.successful_logins.get());
+            }
+        },
+    ),
+    counter(
+        "portcullis_watch_events_not_judged_total",
+        &["watch", "why"],
+        "Events that weren't judged: late (older than watch.max_lateness), ahead (of the clock) or banned (their source \
+         was already).",
+        |seen, out| {
+            for watch in &seen.watches {
+                let name = watch.config.name.as_str();
+                out.labelled([name, "late"], watch.counts.late.get());
+                out.labelled([name, "ahead"], watch.counts.ahead.get());
+                out.labelled([name, "banned"], watch.counts.banned.get());
+            }
+        },
+    ),
+    counter(
+        "portcullis_watch_failures_total",
+        &["watch", "what"],
+        "Times that a log couldn't be read or the command had ended (unreadable), or that something was gone before it \
+         was read (lost).",
+        |seen, out| {
+            for watch in &seen.watches {
+                out.labelled([watch.config.name.as_str(), "unreadable"], watch.counts.failures.get());
+                out.labelled([watch.config.name.as_str(), "lost"], watch.counts.lost.get());
+            }
+        },
+    ),
+    gauge(
+        "portcullis_watch_sources",
+        &["watch"],
+        "Logs that are followed, or 1 while the command runs.",
+        |seen, out| {
+            for watch in &seen.watches {
+                out.labelled([watch.config.name.as_str()], watch.counts.sources.get());
+            }
+        },
+    ),
+    gauge(
+        "portcullis_watch_behind_bytes",
+        &["watch"],
+        "Bytes of a watch's logs that are yet to be read.",
+        |seen, out| {
+            for watch in &seen.watches {
+                out.labelled([watch.config.name.as_str()], watch.counts.behind_bytes.get());
+            }
+        },
+    ),
+    gauge(
+        "portcullis_watch_behind_seconds",
+        &["watch"],
+        "Age of the last event that was read, while there is more to read; else 0.",
+        |seen, out| {
+            for watch in &seen.watches {
+                let behind = std::time::Duration::from_millis(watch.counts.behind_ms.get());
+                out.labelled([watch.config.name.as_str()], behind.as_secs_f64());
+            }
+        },
+    ),
     counter("portcullis_journal_events_total", &[], "Events that the journal has taken.", |seen, out| {
         out.one(seen.journal.written);
     }),

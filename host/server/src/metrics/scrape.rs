@@ -20,6 +20,7 @@ use crate::log::LogCounts;
 use crate::running::{InForce, Running};
 use crate::setup::LoadedPolicy;
 use crate::state::StateHealth;
+use crate::watch::WatchStatus;
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,7 @@ pub(super) struct Seen<'a> {
     pub(super) state: Option<StateHealth>,
     pub(super) journal: JournalCounts,
     pub(super) log: LogCounts,
+    pub(super) watches: Vec<WatchStatus>,
     pub(super) process: Process,
 }
 
@@ -127,6 +129,7 @@ impl<'a> Seen<'a> {
             state: running.keeper.as_ref().map(crate::state::Keeper::health),
             journal: running.journal.counts(),
             log: running.log.counts(),
+            watches: running.watches.status(),
             process: Process::look(),
         }
     }

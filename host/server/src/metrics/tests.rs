@@ -47,6 +47,7 @@ fn running(config: &str) -> Running {
     let now = jiff::Timestamp::now();
     let in_force = InForce::of(&setup, now);
     let in_force = Arc::new(ArcSwap::from_pointee(in_force));
+    let watches = crate::watch::Watches::new(gatekeeper.clone(), None);
     let swapper = Swapper {
         config_file: None,
         overrides: Overrides::default(),
@@ -59,6 +60,7 @@ fn running(config: &str) -> Running {
         log: log.clone(),
         in_force: Arc::clone(&in_force),
         journal: journal.clone(),
+        watches: watches.clone(),
     };
     let swapping = SwapThread::start(swapper).unwrap().requests();
     let connections = ConnectionCap::new(100);
@@ -78,6 +80,7 @@ fn running(config: &str) -> Running {
         firewall: None,
         in_force,
         swapping,
+        watches,
     }
 }
 

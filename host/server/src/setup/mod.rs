@@ -104,7 +104,8 @@ impl Setup {
             .map_err(|_| SetupError::Realm)?;
         let doors = doors::prepare(&config, before.map_or(&[][..], |before| &before.doors), &mut warnings)
             .map_err(|list| SetupError::Listeners(Mistakes { file: file.to_owned(), list }))?;
-        if config.auth.has_no_clients() && config.listeners.iter().all(|listener| listener.clients.is_none()) {
+        let nobody = config.auth.has_no_clients() && !config.listens_nowhere();
+        if nobody && config.listeners.iter().all(|listener| listener.clients.is_none()) {
             warnings.push(
                 "NOBODY CAN LOG IN: there is neither auth.file nor --client, and no upstream.url that could check secrets"
                     .to_owned(),

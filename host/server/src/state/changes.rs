@@ -25,6 +25,13 @@ pub(super) struct KeptKey {
     pub(super) subject: Subject,
 }
 
+/// Which file of which watch.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct PlaceKey {
+    pub(super) watch: Arc<str>,
+    pub(super) file: Arc<str>,
+}
+
 /// A kept state and when it expires.
 pub(super) type KeptValue = (StateBytes, Timestamp);
 
@@ -34,6 +41,8 @@ pub(super) struct Changes {
     pub(super) bans: Map<IpNet, Option<Ban>>,
     pub(super) waits: Map<Subject, Option<Wait>>,
     pub(super) kept: Map<KeptKey, Option<KeptValue>>,
+    /// How far logs have been read, with all that came of it among the rest.
+    pub(super) places: Map<PlaceKey, Arc<str>>,
     /// Of kept states.
     bytes: usize,
 }
@@ -57,7 +66,7 @@ impl Changes {
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.bans.len() + self.others()
+        self.bans.len() + self.others() + self.places.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -98,14 +107,16 @@ impl Changes {
         }
         self.bans.extend(later.bans);
         self.waits.extend(later.waits);
+        self.places.extend(later.places);
         for (key, value) in later.kept {
             self.keep(key, value);
         }
     }
 
-    /// Hands over every ban and `others` of the rest.
+    /// Hands over every ban and `others` of the rest; all of it where places are
+    /// among it: these and what came of the lines before them belong together.
     pub(super) fn split_off(&mut self, others: usize) -> Self {
-        if self.others() <= others {
+        if self.others() <= others || !self.places.is_empty() {
             return std::mem::take(self);
         }
         let bans = std::mem::take(&mut self.bans);
@@ -168,5 +179,19 @@ mod tests {
         assert_eq!((changes.bans.len(), changes.others(), changes.bytes), (0, 7, 21));
         let second = changes.split_off(8);
         assert_eq!((second.others(), second.bytes, changes.len(), changes.bytes), (7, 21, 0, 0));
+    }
+
+    #[test]
+    fn a_place_is_never_parted_from_what_came_before_it() {
+        let mut changes = Changes::default();
+        (0..10).for_each(|n| changes.keep(key(n), value(3)));
+        let place = PlaceKey { watch: "rportd".into(), file: "/x".into() };
+        changes.places.insert(place.clone(), "one".into());
+        let mut later = Changes::default();
+        later.places.insert(place.clone(), "two".into());
+        changes.absorb(later);
+        assert_eq!(changes.len(), 11);
+        let all = changes.split_off(2);
+        assert_eq!((all.others(), &*all.places[&place], changes.is_empty()), (10, "two", true));
     }
 }

@@ -5,11 +5,13 @@
 //! removes it later.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use portcullis_domain::{Ban, KeptEntry, MemoryStore, StateBytes, StateFormat, Timestamp, Wait};
 use rusqlite::types::FromSqlError;
 use rusqlite::{Connection, Row};
 
+use super::changes::PlaceKey;
 use super::file::{self, StateFile};
 use super::rows::{Causes, read_network, read_subject, read_time};
 use super::{StateError, Totals};
@@ -21,6 +23,8 @@ pub(super) struct Loaded {
     pub(super) waits: usize,
     pub(super) kept: usize,
     pub(super) totals: Totals,
+    /// How far logs have been read.
+    pub(super) places: Vec<(PlaceKey, Arc<str>)>,
     /// The latest pass over the memory that has written.
     pub(super) written: i64,
 }
@@ -71,7 +75,8 @@ pub(super) fn load(file: &StateFile, store: &MemoryStore, now: Timestamp) -> std
         let ((bans, rows), (kept, waits, indexed)) = (bans?, others?);
         agree("bans", rows, indexed)?;
         let written = file.connection.query_row("SELECT written FROM file", [], |row| row.get(0))?;
-        Ok(Loaded { bans, waits, kept, totals: totals(&file.connection)?, written })
+        let (totals, places) = (totals(&file.connection)?, places(&file.connection)?);
+        Ok(Loaded { bans, waits, kept, totals, places, written })
     };
     read().map_err(|error| match error {
         LoadError::Sqlite(error) => file::refused(path, &error),
@@ -155,6 +160,17 @@ fn totals(connection: &Connection) -> Result<Totals> {
         totals.insert(row.get_ref(0)?.as_str()?.to_owned(), number);
     }
     Ok(totals)
+}
+
+fn places(connection: &Connection) -> Result<Vec<(PlaceKey, Arc<str>)>> {
+    let mut statement = connection.prepare("SELECT watch, file, place FROM watched")?;
+    let mut rows = statement.query([])?;
+    let mut places = Vec::new();
+    while let Some(row) = rows.next()? {
+        let text = |column| -> Result<Arc<str>> { Ok(row.get_ref(column)?.as_str()?.into()) };
+        places.push((PlaceKey { watch: text(0)?, file: text(1)? }, text(2)?));
+    }
+    Ok(places)
 }
 
 /// An index is read as well: one that is damaged would be found out only when

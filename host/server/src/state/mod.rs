@@ -26,7 +26,7 @@ use parking_lot::Mutex;
 use portcullis_domain::{Ban, Clock, MemoryStore, Recorder, StateBytes, StateFormat, Subject, Timestamp, Wait};
 
 use crate::seldom::Seldom;
-use changes::KeptKey;
+use changes::{KeptKey, PlaceKey};
 use file::StateFile;
 use noted::Shared;
 use write::Known;
@@ -36,6 +36,8 @@ use writer::{Paces, Writer};
 pub const SETTLE_TIME_MAX: Duration = Duration::from_millis(50);
 /// How far the file may be behind the memory in all but bans.
 pub const LAG_MAX: Duration = Duration::from_millis(100);
+/// Longest wait of somebody who reads faster than can be written.
+const FOLLOW_TIME_MAX: Duration = Duration::from_secs(1);
 /// Longest wait for the writer at the end: a disk that hangs can't hold it up for ever.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -88,6 +90,20 @@ struct Inner {
     /// Nothing is ever sent: it closes when the writer ends.
     ended: Mutex<Option<Receiver<()>>>,
     unsettled: Seldom,
+}
+
+/// A step: see [`Keeper::step`].
+pub struct Step<'k> {
+    shared: &'k Shared,
+    _taking_waits: parking_lot::RwLockReadGuard<'k, ()>,
+}
+
+impl Step<'_> {
+    /// How far a file of a watch has been read with this step; whether there is
+    /// room to keep it.
+    pub fn reached(&self, watch: &Arc<str>, file: &Arc<str>, place: Arc<str>) -> bool {
+        self.shared.note_place(PlaceKey { watch: Arc::clone(watch), file: Arc::clone(file) }, place)
+    }
 }
 
 /// Numbers by name that are kept beside the state: totals.
@@ -158,7 +174,8 @@ impl Keeper {
     ) -> Result<Option<Writer>, StateError> {
         let Some(file) = self.0.file.lock().take() else { return Ok(None) };
         let began = Instant::now();
-        let loaded = load::load(&file, store, clock.now())?;
+        let mut loaded = load::load(&file, store, clock.now())?;
+        self.0.shared.restore_places(std::mem::take(&mut loaded.places));
         tracing::info!(
             "state: {} holds {} bans, {} waits and {} kept states, taken over in {} ms",
             self.0.path.display(),
@@ -176,6 +193,7 @@ impl Keeper {
             known: Known { totals: loaded.totals, written: loaded.written, ..Known::default() },
             paces: Paces::default(),
             bans_owed: false,
+            places_wait: false,
         }))
     }
 
@@ -204,6 +222,29 @@ impl Keeper {
         let (noted, durable) = shared.bans();
         durable >= noted
             || shared.can_settle() && tokio::time::timeout(SETTLE_TIME_MAX, shared.durable(noted)).await.is_ok()
+    }
+
+    /// Begins a step of somebody who reads what was written elsewhere. What
+    /// changes while it lasts, and how far was read then, are in the file
+    /// together or not at all. Nobody writes meanwhile, so it has to be short.
+    #[must_use]
+    pub fn step(&self) -> Step<'_> {
+        Step { shared: &self.0.shared, _taking_waits: self.0.shared.step() }
+    }
+
+    /// How far the files of a watch have been read: each file with its place.
+    #[must_use]
+    pub fn places(&self, watch: &str) -> Vec<(Arc<str>, Arc<str>)> {
+        self.0.shared.places(watch)
+    }
+
+    /// Before a step: where as much waits as is committed at once, waits until
+    /// the writer has taken it. While the file can't be written, and after a
+    /// second, it goes on all the same.
+    pub fn let_follow(&self) {
+        if self.0.shared.can_settle() {
+            self.0.shared.let_follow(writer::PIECE, FOLLOW_TIME_MAX);
+        }
     }
 
     /// How the file keeps up.

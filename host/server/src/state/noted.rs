@@ -4,13 +4,19 @@
 //! Whoever notes holds a lock of the store: a note is an entry in a map and
 //! nothing more.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
-use super::changes::Changes;
+use super::Totals;
+use super::changes::{Changes, PlaceKey};
+
+/// Places of files that are kept at all.
+const PLACES_MAX: usize = 16_384;
 
 /// What has to be written anew from the memory: too much of it waited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +61,8 @@ struct Noted {
     /// When the first of those was noted.
     in_flight_since: Option<Instant>,
     phase: Phase,
+    /// All places, as they are now.
+    places: BTreeMap<PlaceKey, Arc<str>>,
 }
 
 /// Changes that the writer has taken.
@@ -65,6 +73,8 @@ pub(super) struct Taken {
     pub(super) bans: u64,
     /// When the first of them was noted.
     pub(super) since: Option<Instant>,
+    /// The totals of that moment.
+    pub(super) totals: Totals,
 }
 
 /// What a writer is woken for.
@@ -80,6 +90,11 @@ pub(super) enum Wake {
 pub(super) struct Shared {
     noted: Mutex<Noted>,
     wake: Condvar,
+    /// Rung when changes have been taken.
+    taken: Condvar,
+    /// Shared by those who take steps, of which each is noted whole or not at
+    /// all; whoever takes what is noted has it alone.
+    steps: RwLock<()>,
     /// As in [`Noted`], to be read without its lock.
     bans_noted: AtomicU64,
     /// Changes of bans that are durable.
@@ -107,6 +122,8 @@ impl Shared {
         Self {
             noted: Mutex::default(),
             wake: Condvar::new(),
+            taken: Condvar::new(),
+            steps: RwLock::new(()),
             bans_noted: AtomicU64::new(0),
             bans_durable: watch::Sender::new(0),
             unsettled: AtomicU64::new(0),
@@ -175,14 +192,67 @@ impl Shared {
         self.noted.lock().urgent
     }
 
-    /// Hands over what waits.
-    pub(super) fn take(&self) -> Taken {
+    /// Begins a step: nothing of what is noted while it lasts is taken without the rest.
+    pub(super) fn step(&self) -> RwLockReadGuard<'_, ()> {
+        self.steps.read()
+    }
+
+    /// Notes how far a file has been read; whether there is room for it.
+    pub(super) fn note_place(&self, key: PlaceKey, place: Arc<str>) -> bool {
+        let mut noted = self.noted.lock();
+        if noted.places.len() >= PLACES_MAX && !noted.places.contains_key(&key) {
+            return false;
+        }
+        noted.places.insert(key.clone(), Arc::clone(&place));
+        if noted.phase != Phase::Closed {
+            noted.since.get_or_insert_with(Instant::now);
+            noted.changes.places.insert(key, place);
+        }
+        true
+    }
+
+    /// Takes over places that were kept.
+    pub(super) fn restore_places(&self, places: impl IntoIterator<Item = (PlaceKey, Arc<str>)>) {
+        self.noted.lock().places.extend(places.into_iter().take(PLACES_MAX));
+    }
+
+    /// The places of a watch's files, as they are now.
+    pub(super) fn places(&self, watch: &str) -> Vec<(Arc<str>, Arc<str>)> {
+        let noted = self.noted.lock();
+        let of_watch = noted.places.iter().filter(|(key, _)| *key.watch == *watch);
+        of_watch.map(|(key, place)| (Arc::clone(&key.file), Arc::clone(place))).collect()
+    }
+
+    /// Where more than so many changes wait, has them written and waits until
+    /// they are taken, for so long at most.
+    pub(super) fn let_follow(&self, changes_max: usize, patience: Duration) {
+        let too_many = |noted: &mut Noted| noted.changes.len() > changes_max && noted.phase == Phase::Open;
+        let mut noted = self.noted.lock();
+        if too_many(&mut noted) {
+            noted.urgent = true;
+            self.wake.notify_one();
+            let _timed_out = self.taken.wait_while_for(&mut noted, too_many, patience);
+        }
+    }
+
+    /// Hands over what waits, between two steps, and the totals as they are then.
+    /// Places stay where they are unless they are wanted.
+    pub(super) fn take(&self, places: bool, totals: impl FnOnce() -> Totals) -> Taken {
+        let _no_step = self.steps.write();
+        let totals = totals();
         let mut noted = self.noted.lock();
         noted.urgent = false;
-        let changes = std::mem::take(&mut noted.changes);
+        let mut changes = std::mem::take(&mut noted.changes);
+        let since = noted.since.take();
+        // What is owed came of lines, too.
+        if !places || noted.owed.any() {
+            noted.changes.places = std::mem::take(&mut changes.places);
+            noted.since = since.filter(|_| !noted.changes.is_empty());
+        }
         noted.in_flight += changes.len();
-        noted.in_flight_since = earlier(noted.in_flight_since, noted.since.take());
-        Taken { changes, bans: noted.bans, since: noted.in_flight_since }
+        noted.in_flight_since = earlier(noted.in_flight_since, since);
+        self.taken.notify_all();
+        Taken { changes, bans: noted.bans, since: noted.in_flight_since, totals }
     }
 
     /// Says what has to be written anew from the memory. From now on its changes
@@ -202,6 +272,8 @@ impl Shared {
         if owed.others {
             noted.owed.others = true;
             noted.changes.drop_others();
+            let places = noted.places.iter().map(|(key, place)| (key.clone(), Arc::clone(place))).collect();
+            noted.changes.places = places;
         }
     }
 

@@ -18,6 +18,7 @@ impl Writer {
         self.shared.tell(|figures| (figures.rewriting, figures.rewriting_bans) = (true, owed.bans));
         self.bans_owed |= owed.bans;
         let result = self.write_anew(owed);
+        self.places_wait = false;
         self.shared.tell(|figures| (figures.rewriting, figures.rewriting_bans) = (false, false));
         if result.is_err() {
             self.shared.owe(owed);
@@ -31,6 +32,7 @@ impl Writer {
             self.file.path.display()
         );
         self.known.written += 1;
+        self.places_wait = owed.any();
         if owed.bans {
             self.write_bans()?;
             self.bans_owed = false;
@@ -40,6 +42,7 @@ impl Writer {
             self.write_waits()?;
             self.write_kept()?;
         }
+        self.places_wait = false;
         self.follow(Changes::default())?;
         if owed.bans {
             self.remove_older("bans", "network")?;

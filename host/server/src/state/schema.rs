@@ -7,7 +7,7 @@ pub(super) const APPLICATION_ID: u32 = u32::from_be_bytes(*b"Prtc");
 
 /// What makes a file of version `n` one of version `n + 1`; the first makes an
 /// empty one. What has been released is never changed.
-const MIGRATIONS: [&str; 1] = [include_str!("version-1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("version-1.sql"), include_str!("version-2.sql")];
 
 /// The newest version, which is written.
 pub(super) const VERSION: usize = MIGRATIONS.len();

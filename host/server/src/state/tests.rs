@@ -1,6 +1,7 @@
 //! The keeper on real files. Where it matters what is written when, the writer
 //! is driven by hand instead of by its thread.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -489,7 +490,7 @@ fn what_is_not_ours_or_newer_is_refused() {
     drop(Kept::start(&place.path(), at(0)));
     place.sql("PRAGMA user_version = 7");
     let newer = place.wrong();
-    assert!(newer.contains("is of version 7, and this program writes version 1: start the newer program"), "{newer}");
+    assert!(newer.contains("is of version 7, and this program writes version 2: start the newer program"), "{newer}");
 
     let place = Place::new();
     fs::write(place.path().with_extension("sqlite-wal"), "left behind").unwrap();
@@ -512,8 +513,118 @@ fn a_process_that_is_killed_while_it_makes_the_file_is_in_nobodys_way() {
     assert_eq!(Kept::start(&place.path(), at(0)).all().0.len(), 1);
 }
 
+/// As somebody does who reads lines: each is counted, and so is how far they are.
+fn read_line(kept: &Kept, line: u32) {
+    let (watch, file) = (Arc::from("rportd"), Arc::from("/x.log"));
+    let step = kept.keeper.step();
+    kept.put("ban", &Subject::Source(address(1)), line.to_string().as_bytes(), None);
+    kept.totals.lock().insert("lines".to_owned(), line.into());
+    assert!(step.reached(&watch, &file, line.to_string().into()));
+}
+
+/// The count, how far they are, and the total, as they are in the file at one moment.
+fn as_in_the_file(reader: &Connection) -> Option<(u32, u32, u32)> {
+    let all = "SELECT CAST(CAST(data AS TEXT) AS INTEGER), CAST(place AS INTEGER), number FROM kept, watched, totals";
+    reader.query_row(all, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).ok()
+}
+
+#[test]
+fn how_far_a_log_was_read_is_in_the_file_together_with_what_came_of_it_at_every_moment() {
+    const STATES: usize = 20;
+    let place = Place::new();
+    let kept = Kept::start(&place.path(), at(0));
+    let reader = Connection::open(place.path()).unwrap();
+    let enough = std::sync::atomic::AtomicBool::new(false);
+    let lines = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            let mut line = 0;
+            while !enough.load(std::sync::atomic::Ordering::Relaxed) {
+                line += 1;
+                read_line(&kept, line);
+                if line % 16 == 0 {
+                    // It is in a hurry, and there is more than one piece of it.
+                    kept.ban(address(line), at(3600));
+                    kept.store.wait(&Subject::Source(address(line)), at(3600), at(0), &by_hand());
+                    kept.keeper.let_follow();
+                }
+            }
+            line
+        });
+        let mut seen = BTreeSet::new();
+        while seen.len() < STATES {
+            if let Some((count, line, total)) = as_in_the_file(&reader) {
+                assert_eq!((count, total), (line, line));
+                seen.insert(line);
+            }
+        }
+        enough.store(true, std::sync::atomic::Ordering::Relaxed);
+        reading.join().unwrap()
+    });
+    drop(kept);
+    let kept = Kept::start(&place.path(), at(0));
+    assert_eq!(kept.keeper.places("rportd"), [(Arc::from("/x.log"), Arc::from(lines.to_string()))]);
+    assert_eq!(kept.keeper.places("sshd"), []);
+}
+
+#[test]
+fn of_a_memory_that_is_written_anew_the_places_come_last() {
+    let place = Place::new();
+    let (kept, mut writer) = Kept::by_hand(&place.path(), at(0));
+    let reader = Connection::open(place.path()).unwrap();
+    read_line(&kept, 1);
+    writer.turn();
+    assert_eq!(as_in_the_file(&reader), Some((1, 1, 1)));
+    kept.keeper.0.shared.owe(Owed { bans: false, others: true });
+    read_line(&kept, 2);
+    assert!(kept.keeper.0.shared.take(true, Totals::new).changes.places.is_empty(), "its effects are owed");
+    writer.turn();
+    assert_eq!(as_in_the_file(&reader), Some((2, 2, 2)));
+
+    // Somebody has moved the file away: what is new holds all places.
+    fs::rename(place.path(), place.path().with_extension("away")).unwrap();
+    writer.look_for_file();
+    writer.turn();
+    let reader = Connection::open(place.path()).unwrap();
+    assert_eq!(as_in_the_file(&reader), Some((2, 2, 2)));
+}
+
+#[test]
+fn who_reads_faster_than_can_be_written_waits_and_not_for_ever() {
+    let place = Place::new();
+    let (kept, mut writer) = Kept::by_hand(&place.path(), at(0));
+    let fill = || (0..5000).for_each(|n| kept.put("ban", &Subject::Source(address(n)), b"x", None));
+    kept.keeper.let_follow();
+    fill();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| kept.keeper.let_follow());
+        while !kept.keeper.0.shared.is_urgent() {
+            std::thread::yield_now();
+        }
+        assert!(!waiting.is_finished());
+        writer.turn();
+        waiting.join().unwrap();
+    });
+    assert_eq!(kept.keeper.health().pending, 0);
+    let other = Connection::open(place.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    fill();
+    let began = Instant::now();
+    kept.keeper.let_follow();
+    assert!(began.elapsed() >= FOLLOW_TIME_MAX);
+}
+
+#[test]
+fn a_file_of_version_2_is_taken_over() {
+    let place = Place::new();
+    drop(Kept::start(&place.path(), at(0)));
+    place.sql(include_str!("rows-2.sql"));
+    let kept = Kept::start(&place.path(), at(0));
+    let wanted = [(Arc::from("/var/log/auth.log"), Arc::from(r#"{"generations":[]}"#))];
+    assert_eq!(kept.keeper.places("sshd"), wanted);
+}
+
 /// A file of each version that was ever released is read by this program. To
-/// make version 2: write `version-2.sql`, put it into `MIGRATIONS`, and leave
+/// make version 3: write `version-3.sql`, put it into `MIGRATIONS`, and leave
 /// what is here as it is.
 #[test]
 fn a_file_of_version_1_is_brought_up_to_date() {

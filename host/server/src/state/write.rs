@@ -26,6 +26,7 @@ pub(super) fn changes(connection: &Connection, changes: &Changes, known: &mut Kn
     let mut text = String::new();
     bans(connection, changes, known.written)?;
     waits(connection, changes, known.written, &mut text)?;
+    places(connection, changes)?;
     kept(connection, changes, known, &mut text)
 }
 
@@ -72,6 +73,17 @@ fn waits(connection: &Connection, changes: &Changes, written: i64, text: &mut St
             None => remove.execute([text.as_str()])?,
             Some(Wait { since, until, cause, .. }) => order(&mut put, text, *since, *until, cause, written)?,
         };
+    }
+    Ok(())
+}
+
+fn places(connection: &Connection, changes: &Changes) -> rusqlite::Result<()> {
+    if changes.places.is_empty() {
+        return Ok(());
+    }
+    let mut put = connection.prepare("INSERT INTO watched VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET place = ?3")?;
+    for (key, place) in &changes.places {
+        put.execute(params![&*key.watch, &*key.file, &**place])?;
     }
     Ok(())
 }

@@ -47,6 +47,9 @@ pub(super) struct Writer {
     pub(super) paces: Paces,
     /// Bans are being written anew: until that is done none counts as durable.
     pub(super) bans_owed: bool,
+    /// The memory is being written anew, piece by piece: what was read of logs
+    /// is told of when all is there that came of it.
+    pub(super) places_wait: bool,
 }
 
 /// What happens now and then.
@@ -94,9 +97,8 @@ impl Writer {
     /// Writes rows of the memory, if any, and what is noted, in as many steps as
     /// that takes.
     pub(super) fn follow(&mut self, memory: Changes) -> rusqlite::Result<()> {
-        let mut taken = self.shared.take();
-        let totals = (self.totals)();
-        if taken.changes.is_empty() && memory.is_empty() && totals == self.known.totals {
+        let mut taken = self.shared.take(!self.places_wait, &self.totals);
+        if taken.changes.is_empty() && memory.is_empty() && taken.totals == self.known.totals {
             self.shared.written(0, self.durable(&taken));
             return Ok(());
         }
@@ -106,7 +108,7 @@ impl Writer {
             let began = Instant::now();
             // The memory's rows first: what is noted is as new or newer.
             let from_memory = memory.take().unwrap_or_default();
-            if let Err(error) = self.commit(&[&from_memory, &piece], &totals) {
+            if let Err(error) = self.commit(&[&from_memory, &piece], &taken.totals) {
                 // Formats may have got their numbers in it.
                 self.known.formats.clear();
                 let mut unwritten = piece;
@@ -114,11 +116,11 @@ impl Writer {
                 self.shared.put_back(unwritten);
                 return Err(error);
             }
-            self.known.totals.clone_from(&totals);
+            self.known.totals.clone_from(&taken.totals);
             self.committed(&taken, &piece, began);
             if self.shared.is_urgent() {
-                let newer = self.shared.take();
-                taken.bans = newer.bans;
+                let newer = self.shared.take(!self.places_wait, &self.totals);
+                (taken.bans, taken.totals) = (newer.bans, newer.totals);
                 taken.changes.absorb(newer.changes);
             }
             if taken.changes.is_empty() {

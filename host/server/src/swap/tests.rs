@@ -76,6 +76,7 @@ impl Place {
         let in_force = Arc::new(ArcSwap::from_pointee(InForce::of(&setup, jiff::Timestamp::now())));
         let journal = Journal::start(&started.journal, Arc::new(HostClock::start(Timestamp::default()))).unwrap();
         let entrances = Vec::new();
+        let watches = crate::watch::Watches::new(gatekeeper.clone(), None);
         let swapper = Swapper {
             config_file,
             overrides,
@@ -88,6 +89,7 @@ impl Place {
             log,
             in_force,
             journal,
+            watches,
         };
         Self { folder, paper, swapper }
     }

@@ -21,7 +21,8 @@ pub(super) async fn healthz() -> &'static str {
 
 /// Whether the server does all that it should
 ///
-/// It doesn't when state, journal or firewall can't be written, or when it is ending.
+/// It doesn't when state, journal or firewall can't be written, when a watched log can't be read, or when it is
+/// ending.
 #[utoipa::path(get, path = "/readyz", tag = "health", responses(
     (status = OK, body = Readiness, description = "It does"),
     (status = SERVICE_UNAVAILABLE, body = Readiness, description = "It doesn't; the reasons say what"),
@@ -53,6 +54,11 @@ pub fn readiness(running: &Running) -> Readiness {
     }
     if let Some(why) = running.journal.counts().failing {
         reasons.push(format!("the journal isn't written: {why}"));
+    }
+    for watch in running.watches.status() {
+        if let Some(why) = watch.counts.failing() {
+            reasons.push(format!("watch {}: {why}", watch.config.name));
+        }
     }
     Readiness { ready: reasons.is_empty(), reasons }
 }

@@ -11,15 +11,16 @@ use portcullis_runtime::Cause;
 
 use super::health::readiness;
 use crate::admin::api::{
-    FirewallStatus, Health, JournalStatus, LogStatus, Plugin, Policy, StateStatus, Status, Tripped, time, wall_time,
+    FirewallStatus, Health, JournalStatus, LogStatus, Plugin, Policy, StateStatus, Status, Tripped, Watch, time, wall_time,
 };
 use crate::admin::extract::NoQuery;
 use crate::admin::problem::Problem;
-use crate::config::{Mode, StoreKind};
+use crate::config::{Mode, StoreKind, Watched};
 use crate::counters::Fate;
 use crate::firewall::FirewallHealth;
 use crate::running::{InForce, Running};
 use crate::setup::LoadedPolicy;
+use crate::watch::WatchStatus;
 
 /// The server as a whole: what is in force, and how it does
 #[utoipa::path(get, path = "/v1/status", tag = "status", responses(
@@ -62,6 +63,33 @@ pub fn status(running: &Running) -> Status {
         log: log(running),
         totals: running.counters.all().map(|(name, count)| (name.to_owned(), count)).collect(),
         policies: all_policies(running, &in_force, &sizes, &bans),
+        watches: running.watches.status().iter().map(watch).collect(),
+    }
+}
+
+fn watch(watch: &WatchStatus) -> Watch {
+    let WatchStatus { config, counts } = watch;
+    let (paths, command) = match &config.watched {
+        Watched::Logs(paths) => (paths.clone(), None),
+        Watched::Command(command) => (Vec::new(), Some(command.clone())),
+    };
+    Watch {
+        name: config.name.clone(),
+        format: config.format.name().to_owned(),
+        paths,
+        command,
+        sources: counts.sources.get(),
+        lines: counts.lines(),
+        events: counts.events.get(),
+        unknown: counts.unknown.get(),
+        late: counts.late.get(),
+        ahead: counts.ahead.get(),
+        banned: counts.banned.get(),
+        lost: counts.lost.get(),
+        failures: counts.failures.get(),
+        behind_bytes: counts.behind_bytes.get(),
+        behind_ms: counts.behind_ms.get(),
+        failing: counts.failing(),
     }
 }
 

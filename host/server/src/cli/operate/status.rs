@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::bans::{ban_table, fetch};
 use super::{Common, lines, path_part, print_json, short_duration, short_time, table, width};
-use crate::admin::api::{Ban, FirewallStatus, Policy, PolicyDetail, Status};
+use crate::admin::api::{Ban, FirewallStatus, Policy, PolicyDetail, Status, Watch};
 use crate::cli::{Failed, client, print};
 use crate::config::printable;
 
@@ -52,7 +52,10 @@ fn whole(status: &Status) -> String {
         let _ = writeln!(text, "{name:<12}{}", printable(value));
     };
     row("portcullis", &format!("{}, process {}, serving for {}", status.version, status.pid, serving_for(status)));
-    row("listens", &format!("{}, {}", status.listen.join(", "), behind(status)));
+    match status.listen.as_slice() {
+        [] => row("listens", "nowhere"),
+        listen => row("listens", &format!("{}, {}", listen.join(", "), behind(status))),
+    }
     let total = |name: &str| status.totals.get(name).copied().unwrap_or_default();
     if !status.asked_on.is_empty() {
         let checks = ["checks_passed", "checks_banned", "checks_waiting", "checks_malformed"].map(total);
@@ -75,6 +78,9 @@ fn whole(status: &Status) -> String {
     row("state", &state(status));
     if let Some(firewall) = &status.firewall {
         row("firewall", &in_the_kernel(firewall));
+    }
+    for watch in &status.watches {
+        row("watches", &watches(watch));
     }
     row("ready", if status.ready.ready { "yes" } else { "NO" });
     for reason in &status.ready.reasons {
@@ -105,6 +111,16 @@ fn serving_for(status: &Status) -> String {
     let time = |text: &str| text.parse::<jiff::Timestamp>().unwrap_or_default();
     let passed = time(&status.now).duration_since(time(&status.started));
     short_duration(Duration::from_secs(u64::try_from(passed.as_secs()).unwrap_or_default()))
+}
+
+fn watches(watch: &Watch) -> String {
+    let what = match &watch.command {
+        Some(command) => command.join(" "),
+        None => watch.paths.join(", "),
+    };
+    let unknown = if watch.unknown > 0 { format!(", {} of no known kind", watch.unknown) } else { String::new() };
+    let behind = if watch.behind_bytes > 0 { format!(", {} bytes behind", watch.behind_bytes) } else { String::new() };
+    format!("{what} ({}): {} lines, {} events{unknown}{behind}", watch.format, watch.lines, watch.events)
 }
 
 fn behind(status: &Status) -> String {
