@@ -142,7 +142,7 @@ enum Command {
     Man(shell::ManArgs),
     /// Runs a command that a watch reads, so that it ends with the server
     #[command(name = watch::RUN, hide = true)]
-    WatchedCommand(WatchedCommandArgs),
+    RunWatched(RunWatchedArgs),
 }
 
 /// Exit codes of commands that speak to a running server.
@@ -165,7 +165,7 @@ struct ServeArgs {
 }
 
 #[derive(Args)]
-struct WatchedCommandArgs {
+struct RunWatchedArgs {
     server: u32,
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -234,7 +234,7 @@ pub fn main() -> ExitCode {
         Command::Top(args) => operate::top(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
-        Command::WatchedCommand(args) => watched_command(&args),
+        Command::RunWatched(args) => watched_command(&args),
         Command::Status(args) => operate::status(&args),
         Command::Bans(args) => operate::bans(&args),
         Command::Ban(args) => operate::ban(&args),
@@ -259,7 +259,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Becomes the command; it comes back only if that can't be.
-fn watched_command(args: &WatchedCommandArgs) -> Result<(), Failed> {
+fn watched_command(args: &RunWatchedArgs) -> Result<(), Failed> {
     match watch::run(&args.command, args.server) {
         Ok(never) => match never {},
         Err(error) => Err(Failed::No(format!("{}: {error}", args.command.join(" ")))),

@@ -125,7 +125,7 @@ impl Ear {
         let mut heard = self.heard.lock();
         match event {
             // Reading is no change, and their own reading would never end.
-            Ok(event) if event.kind.is_access() => return false,
+            Ok(event) if event.kind.is_access() => false,
             Ok(event) if is_growth(event.kind) && !event.need_rescan() => {
                 let names = self.names.lock();
                 let logs = event.paths.iter().filter_map(|path| names.get(path));

@@ -251,7 +251,7 @@ mod tests {
     fn stars_that_mean_themselves_are_no_patterns() {
         for (path, pattern) in [("/a/b.log", false), ("/a/*.log", true), ("/a/[*].log", false), ("/[[]x[]]/b", false)] {
             assert_eq!(is_pattern(path), pattern, "{path}");
-            assert_eq!(is_pattern(&glob::Pattern::escape(path)), false, "{path}");
+            assert!(!is_pattern(&glob::Pattern::escape(path)), "{path}");
             assert_eq!(unescaped(&glob::Pattern::escape("/a[*]?")), "/a[*]?");
         }
         assert!(is_pattern("/a/[ab].log") && is_pattern("/a/?"));

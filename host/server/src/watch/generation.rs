@@ -223,7 +223,7 @@ impl Generation {
     }
 
     /// Whole lines among the bytes right before the line that comes next.
-    pub(super) fn lines_before(&self, mut take: impl FnMut(&[u8])) {
+    pub(super) fn lines_before(&self, take: impl FnMut(&[u8])) {
         let from = self.offset.saturating_sub(length(RECALLED_BYTES));
         let mut buffer = vec![0; usize::try_from(self.offset - from).unwrap_or_default()];
         let Ok(read) = self.read_at(&mut buffer, from) else { return };
@@ -232,7 +232,7 @@ impl Generation {
             // It may have begun before that.
             let _rest_of_a_line = lines.next();
         }
-        lines.filter(|line| !line.is_empty()).for_each(|line| take(line));
+        lines.filter(|line| !line.is_empty()).for_each(take);
     }
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {

@@ -11,7 +11,8 @@ use portcullis_runtime::Cause;
 
 use super::health::readiness;
 use crate::admin::api::{
-    FirewallStatus, Health, JournalStatus, LogStatus, Plugin, Policy, StateStatus, Status, Tripped, Watch, time, wall_time,
+    FirewallStatus, Health, JournalStatus, LogStatus, Plugin, Policy, StateStatus, Status, Tripped, Watch, time,
+    wall_time,
 };
 use crate::admin::extract::NoQuery;
 use crate::admin::problem::Problem;
