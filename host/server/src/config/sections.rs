@@ -24,8 +24,8 @@ use crate::auth::IdCase;
 use crate::log::{Format, Level};
 
 const SECTIONS: [&str; 17] = [
-    "listen", "listener", "source", "upstream", "decide", "auth", "gate", "policy", "watch", "guard", "firewall", "state",
-    "journal", "admin", "service", "log", "plugins",
+    "listen", "listener", "source", "upstream", "decide", "auth", "gate", "policy", "watch", "guard", "firewall",
+    "state", "journal", "admin", "service", "log", "plugins",
 ];
 const MS: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
