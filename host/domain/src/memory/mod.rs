@@ -1,6 +1,7 @@
 //! The store in memory: kept state, waits and bans, each with a capacity (rule 20).
 
 mod bans;
+mod entry;
 mod states;
 
 use std::collections::{BTreeMap, HashMap};

@@ -1,11 +1,10 @@
 //! Kept state, and the one place that makes "read, judge, commit" one step.
 
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use indexmap::Equivalent;
 use smallvec::SmallVec;
 
+use super::entry::{Data, FormatNumber, Key, KeyRef};
 use super::{KeptEntry, Recording};
 use crate::judge::{Kept, StateFormat};
 use crate::maps::{BoundedMap, Shards};
@@ -15,42 +14,8 @@ use crate::sync::{Condvar, Mutex};
 use crate::time::{Clock, Timestamp};
 use crate::verdict::{Keep, StateBytes};
 
-/// A state format's number within one policy: two bytes an entry instead of a name.
-type FormatNumber = u16;
-
-#[derive(PartialEq, Eq)]
-struct Key {
-    subject: Subject,
-    format: FormatNumber,
-}
-
-/// A [`Key`] whose subject is borrowed, for look-ups.
-struct KeyRef<'a> {
-    subject: &'a Subject,
-    format: FormatNumber,
-}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        KeyRef { subject: &self.subject, format: self.format }.hash(state);
-    }
-}
-
-impl Hash for KeyRef<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.subject.hash(state);
-        self.format.hash(state);
-    }
-}
-
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        self.format == key.format && *self.subject == key.subject
-    }
-}
-
 struct Shard {
-    kept: BoundedMap<Key, StateBytes>,
+    kept: BoundedMap<Key, Data>,
     /// Subjects that are held now: at most one per calling thread.
     held: SmallVec<[Subject; 2]>,
     /// Callers that wait for one of them.
@@ -103,7 +68,7 @@ impl States {
         }
         for KeptEntry { subject, data, expires } in entries.filter(|entry| now < entry.expires) {
             let shard = self.shards.of(&subject);
-            shard.lock().kept.restore(Key { subject, format }, data, expires, now);
+            shard.lock().kept.restore(Key::new(&subject, format), Data::new(&data), expires, now);
         }
     }
 
@@ -112,10 +77,10 @@ impl States {
         for shard in self.shards.iter() {
             let mut by_format: SmallVec<[(FormatNumber, Vec<KeptEntry>); 2]> = SmallVec::new();
             for (key, data, expires) in shard.lock().kept.iter(now) {
-                let entry = KeptEntry { subject: key.subject.clone(), data: data.clone(), expires };
-                match by_format.iter_mut().find(|(format, _)| *format == key.format) {
+                let entry = KeptEntry { subject: key.subject(), data: data.to_bytes(), expires };
+                match by_format.iter_mut().find(|(format, _)| *format == key.format()) {
                     Some((_, entries)) => entries.push(entry),
-                    None => by_format.push((key.format, vec![entry])),
+                    None => by_format.push((key.format(), vec![entry])),
                 }
             }
             for (number, entries) in by_format {
@@ -170,7 +135,7 @@ impl Table for StatesTable {
             Some(&format) => shard.kept.get_not_before(&KeyRef { subject, format }, clock.now()),
             None => (clock.now(), None),
         };
-        let own = own.map(|data| copied(data));
+        let own = own.map(|data| data.to_bytes());
         shard.held.push(subject.clone());
         drop(shard);
         // Its drop commits and releases, whatever happens inside.
@@ -182,7 +147,7 @@ impl Table for StatesTable {
 
 impl Shard {
     fn read(&mut self, subject: &Subject, format: FormatNumber, now: Timestamp) -> Option<StateBytes> {
-        self.kept.get(&KeyRef { subject, format }, now).map(|data| copied(data))
+        self.kept.get(&KeyRef { subject, format }, now).map(|data| data.to_bytes())
     }
 
     fn commit(&mut self, states: &States, subject: &Subject, format: FormatNumber, keep: Keep, now: Timestamp) {
@@ -203,20 +168,15 @@ impl Shard {
                 if let Some((recorder, format)) = &recorder {
                     recorder.kept(&states.policy, format, subject, &kept.data, expires);
                 }
-                let evicted = self.kept.insert(Key { subject: subject.clone(), format }, kept.data, expires, now);
+                let evicted = self.kept.insert(Key::new(subject, format), Data::new(&kept.data), expires, now);
                 let Some(evicted) = evicted else { return };
                 self.evicted += 1;
-                if let Some(((recorder, _), format)) = recorder.zip(states.format(evicted.format)) {
-                    recorder.forgot(&states.policy, &format, &evicted.subject);
+                if let Some(((recorder, _), format)) = recorder.zip(states.format(evicted.format())) {
+                    recorder.forgot(&states.policy, &format, &evicted.subject());
                 }
             }
         }
     }
-}
-
-/// A clone of a small vector goes byte by byte.
-fn copied(data: &StateBytes) -> StateBytes {
-    StateBytes::from_slice(data)
 }
 
 struct Holding<'a> {
@@ -234,7 +194,8 @@ struct Holding<'a> {
 impl Kept for Holding<'_> {
     fn read(&self, format: usize) -> Option<StateBytes> {
         match format {
-            0 => self.own.as_ref().map(copied),
+            // A clone of a small vector goes byte by byte.
+            0 => self.own.as_deref().map(StateBytes::from_slice),
             other => self.lock.lock().read(self.subject, *self.formats.get(other)?, self.now),
         }
     }
