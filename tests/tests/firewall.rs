@@ -2,15 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use portcullis_tests::{Network, Portcullis, Ran, Server, capabilities_of, eventually, portcullis, run};
+use portcullis_tests::{Network, Portcullis, Ran, Server, capabilities_of, eventually, portcullis, rportd_time, run};
 use rusqlite::Connection;
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 
@@ -324,6 +324,88 @@ fn fill(state: &Path, many: u32) {
     }
     drop(ban);
     filling.commit().unwrap();
+}
+
+/// A service that nobody has changed: it writes its log in rportd's format, and
+/// that is all.
+struct Rportd {
+    log: File,
+}
+
+impl Rportd {
+    fn start(folder: &Path) -> Self {
+        Self { log: File::options().create(true).append(true).open(folder.join("rportd.log")).unwrap() }
+    }
+
+    fn writes(&mut self, message: &str) {
+        writeln!(self.log, "{} info: client-listener: {message}", rportd_time(SystemTime::now())).unwrap();
+    }
+
+    fn answers_404(&mut self, path: &str, source: &str) {
+        self.writes(&format!("GET {path} 404 92µs ({source})"));
+    }
+
+    fn refuses_login(&mut self, id: &str, source: &str) {
+        self.writes(&format!("Failed login attempt for client auth id \"{id}\", forcing to wait for 2s ({source})"));
+    }
+}
+
+/// A server that guards such a service from beside it, and the service.
+fn beside_rportd(network: &Network, more: &str) -> (Server, Rportd) {
+    let config = format!(
+        "{NFTABLES}[[watch]]\nname = \"rportd\"\npath = \"rportd.log\"\nformat = \"rportd\"\ntime_zone = \"UTC\"\n{more}"
+    );
+    let server = Portcullis::with_config(&config).file("rportd.log", "");
+    let server = start_again(network, server);
+    let rportd = Rportd::start(server.folder());
+    (server, rportd)
+}
+
+#[test]
+fn two_404_lines_of_a_watched_log_and_the_scanners_next_syn_is_dropped_while_others_connect() {
+    let Some(network) = Network::new() else { return };
+    let service = network.service();
+    let (server, mut rportd) = beside_rportd(&network, "");
+    for source in [SCANNER, NEIGHBOUR, SCANNER_V6, NEIGHBOUR_V6] {
+        let_in(&network, source, service.port());
+    }
+    // One alone bans nobody.
+    rportd.answers_404("/favicon.ico", NEIGHBOUR);
+    rportd.answers_404("/favicon.ico", OTHER);
+    for source in [SCANNER, SCANNER_V6] {
+        rportd.answers_404("/.env", source);
+        rportd.answers_404("/.git/HEAD", source);
+        shut_out(&network, source, service.port());
+    }
+    for source in [NEIGHBOUR, OTHER, NEIGHBOUR_V6] {
+        rportd.writes(&format!("client#7: Open box ({source})"));
+    }
+    assert!(network.reaches(OTHER, service.port()) && network.reaches(NEIGHBOUR_V6, service.port()));
+    said(&server, &["unban", SCANNER]);
+    let_in(&network, SCANNER, service.port());
+    assert!(!network.reaches(SCANNER_V6, service.port()));
+}
+
+#[test]
+fn five_failed_logins_of_a_watched_log_shut_their_source_out_until_the_ban_ends() {
+    let Some(network) = Network::new() else { return };
+    let service = network.service();
+    let (server, mut rportd) = beside_rportd(&network, "[policy.ban]\nsettings = { ban_time = 4 }\n");
+    for n in 0..5 {
+        assert!(server.log_with("Maximum of").is_empty());
+        rportd.refuses_login(&format!("box-{n}"), SCANNER);
+        rportd.refuses_login(&format!("box-{n}"), &format!("198.51.100.{n}"));
+    }
+    shut_out(&network, SCANNER, service.port());
+    assert!(network.reaches(NEIGHBOUR, service.port()) && network.reaches("198.51.100.3", service.port()));
+    // It ends by itself.
+    let_in(&network, SCANNER, service.port());
+    for _ in 0..5 {
+        rportd.refuses_login("box", SCANNER);
+    }
+    shut_out(&network, SCANNER, service.port());
+    said(&server, &["unban", SCANNER]);
+    let_in(&network, SCANNER, service.port());
 }
 
 #[test]
