@@ -8,6 +8,8 @@
 //! when the line is in the log (`write` has returned) and ends when the kernel
 //! tells of the element; fail2ban's rule is there before. fail2ban uses inotify
 //! where python3-pyinotify is installed, else it polls; its first line says.
+//! Then 100,000 bans are put in force by servers that are started on what a killed
+//! one has left.
 //! ROUNDS (300) single offenders for Portcullis, a tenth for fail2ban.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a broken benchmark stops")]
 
@@ -19,7 +21,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use portcullis_tests::{Elements, Network, Portcullis, Server, eventually, peer, require, rportd_time};
+use portcullis_tests::{
+    Elements, Network, Portcullis, Server, Spread, eventually, peer, report_goal, require, rportd_time,
+};
 use tempfile::TempDir;
 
 /// Ordinary lines ahead of the offender.
@@ -27,6 +31,9 @@ const AHEAD: usize = 100_000;
 const AHEAD_ROUNDS: usize = 5;
 /// Scanners at once.
 const AT_ONCE: usize = 2_000;
+/// Bans that a restart puts in force, and how often.
+const MANY: u32 = 100_000;
+const RESTARTS: usize = 5;
 
 fn main() {
     // cargo passes `--bench`; what is a number is ours.
@@ -36,6 +43,7 @@ fn main() {
     }
     let Some(network) = Network::new() else { return };
     let folder = tempfile::tempdir().unwrap();
+    // One after the other: each is gone before the next begins.
     let ours = measure(&network, &Ours::start(&network, folder.path()), rounds);
     let fail2ban = measure(&network, &Fail2ban::start(&network), (rounds / 10).max(3));
     println!("{:<44} {:>20} {:>20}", "", "portcullis", "fail2ban");
@@ -48,6 +56,53 @@ fn main() {
     row("100,000 ordinary lines ahead, median", |figures| ms(quantile(&figures.ahead, 0.5)));
     row("... longest", |figures| format!("{} of {}", ms(quantile(&figures.ahead, 1.0)), figures.ahead.len()));
     row("2,000 scanners at once, the last", |figures| ms(figures.at_once));
+    let restarts = restarts(&network);
+    println!("100,000 bans put in force at a start: {} ms", Spread::of(restarts.iter().copied()).show(0));
+    let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+    let p99 = Spread { median: millis(quantile(&ours.one, 0.99)), ..Spread::of(ours.one.iter().copied().map(millis)) };
+    report_goal("firewall-one", p99);
+    report_goal("firewall-ahead", Spread::of(ours.ahead.iter().copied().map(millis)));
+    report_goal("firewall-at-once", Spread::of([millis(ours.at_once)].into_iter()));
+    report_goal("firewall-restart", Spread::of(restarts.into_iter()));
+}
+
+/// Milliseconds in which a server puts many bans in force that is started on
+/// what another has left, which was killed.
+fn restarts(network: &Network) -> Vec<f64> {
+    let config = "[firewall]\nbackend = \"nftables\"\n[state]\nstore = \"sqlite:state.sqlite\"\n";
+    let server = network.inside.within(|| Portcullis::with_config(config).start());
+    let mut again = server.again();
+    let state = server.folder().join("state.sqlite");
+    assert!(server.stop().status.success());
+    fill(&state);
+    let mut took = Vec::new();
+    for _ in 0..=RESTARTS {
+        let server = network.inside.within(|| again.start());
+        let line = server.logged("put in force in ");
+        assert!(line.contains(&format!("holds {MANY} bans")), "{line}");
+        let millis = line.split("put in force in ").nth(1).and_then(|rest| rest.strip_suffix(" ms"));
+        took.push(millis.unwrap().parse::<f64>().unwrap());
+        again = server.again();
+        let _killed = server.kill();
+    }
+    // The first found nothing that had to go.
+    took.split_off(1)
+}
+
+/// Bans of 10.0.0.0/8 for hours, into a file that the program has made.
+fn fill(state: &Path) {
+    let mut file = rusqlite::Connection::open(state).unwrap();
+    let filling = file.transaction().unwrap();
+    let latest: i64 = filling.query_row("SELECT latest FROM file", [], |row| row.get(0)).unwrap();
+    let insert =
+        "INSERT INTO bans VALUES (?1, ?2, ?3, 'ban', 'max-failed-login', 'Maximum of 5 login attempts reached.', 0)";
+    let mut ban = filling.prepare(insert).unwrap();
+    for n in 0..MANY {
+        let until = latest + 3_600_000 + i64::from(n.wrapping_mul(2_654_435_761) % 86_400_000);
+        ban.execute((format!("{}/32", Ipv4Addr::from(10 << 24 | n)), latest, until)).unwrap();
+    }
+    drop(ban);
+    filling.commit().unwrap();
 }
 
 struct Figures {
