@@ -166,6 +166,7 @@ fn one_command_makes_a_package_that_holds_everything() {
         "usr/share/doc/portcullis/copyright",
         "usr/share/doc/portcullis/examples/firewall.conf",
         "usr/share/doc/portcullis/examples/grafana-dashboard.json",
+        "usr/share/doc/portcullis/examples/proxies/nginx.conf",
         "usr/share/man/man1/portcullis-serve.1.gz",
     ] {
         assert!(unpacked.join(file).is_file(), "{file} isn't in it");
