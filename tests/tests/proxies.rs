@@ -200,6 +200,46 @@ fn bans(kind: ProxyKind) {
 }
 
 #[test]
+fn nginx_a_scanner_is_banned_and_nobody_else() {
+    scanner(ProxyKind::Nginx);
+}
+
+#[test]
+fn nginx_what_a_client_says_of_itself_changes_nothing() {
+    spoofing(ProxyKind::Nginx);
+}
+
+#[test]
+fn nginx_who_failed_has_to_wait() {
+    waits(ProxyKind::Nginx);
+}
+
+#[test]
+fn nginx_five_failures_in_a_row_ban() {
+    bans(ProxyKind::Nginx);
+}
+
+#[test]
+fn caddy_a_scanner_is_banned_and_nobody_else() {
+    scanner(ProxyKind::Caddy);
+}
+
+#[test]
+fn caddy_what_a_client_says_of_itself_changes_nothing() {
+    spoofing(ProxyKind::Caddy);
+}
+
+#[test]
+fn caddy_who_failed_has_to_wait() {
+    waits(ProxyKind::Caddy);
+}
+
+#[test]
+fn caddy_five_failures_in_a_row_ban() {
+    bans(ProxyKind::Caddy);
+}
+
+#[test]
 fn haproxy_a_scanner_is_banned_and_nobody_else() {
     scanner(ProxyKind::Haproxy);
 }

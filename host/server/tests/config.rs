@@ -445,7 +445,7 @@ fn a_reload_names_the_keys_that_need_a_restart() {
         ("listen.idle_timeout", "[listen]\nidle_timeout = \"3s\""),
         ("listen.max_header_bytes", "[listen]\nmax_header_bytes = \"9KiB\""),
         ("listen.drain_timeout", "[listen]\ndrain_timeout = \"3s\""),
-        ("decide.address", "[decide]\naddress = [\"127.0.0.1:1\"]\n[auth]\nmode = \"file\""),
+        ("decide.address", "[listen]\naddress = [\"127.0.0.1:8080\"]\n[decide]\naddress = [\"127.0.0.1:1\"]\n[auth]\nmode = \"file\""),
         ("auth.hashing_threads", "[auth]\nhashing_threads = 3"),
         ("firewall.backend", "[firewall]\nbackend = \"nftables\""),
         ("log.format", "[log]\nformat = \"json\""),
@@ -521,7 +521,7 @@ fn rule_10_where_other_proxies_ask_services_behind_them_check_secrets() {
         "[decide]\naddress = [\"127.0.0.1:8090\"]\n[auth]\nlogin_paths = [\"/login\"]\nsuccess_statuses = [303]\n",
     );
     assert_eq!((config.auth.mode, config.auth.id_case), (Mode::Upstream, IdCase::Fold));
-    assert!(config.upstream.is_none() && !config.auth.has_no_clients());
+    assert!(config.upstream.is_none() && !config.auth.has_no_clients() && config.listen.address.is_empty());
     let (v4, v6) = ("127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap());
     assert_eq!(config.decide.trusted, [v4, v6]);
     assert_eq!((config.decide.max_report, config.decide.id_header), (1 << 20, None));
@@ -531,11 +531,11 @@ fn rule_10_where_other_proxies_ask_services_behind_them_check_secrets() {
 #[test]
 fn who_may_ask_is_neither_everyone_nor_strangers_at_the_gateway() {
     assert_refused(
-        "[decide]\naddress = [\"127.0.0.1:8080\"]\ntrusted = [\"10.0.0.0/8\", \"::/0\"]\nid_header = \"X Login\"\n",
-        "p.toml:2: decide.address: 127.0.0.1:8080 is in listen.address: strangers would ask, and proxies be answered as \
+        "[listen]\naddress = [\"127.0.0.1:8080\"]\n[decide]\naddress = [\"127.0.0.1:8080\"]\ntrusted = [\"10.0.0.0/8\", \"::/0\"]\nid_header = \"X Login\"\n",
+        "p.toml:4: decide.address: 127.0.0.1:8080 is where clients connect: strangers would ask, and proxies be answered as \
          strangers\n\
-         p.toml:3: decide.trusted: a network of all addresses: anyone could have anyone banned\n\
-         p.toml:4: decide.id_header: found \"X Login\", expected the name of a header such as \"X-Login-Id\"",
+         p.toml:5: decide.trusted: a network of all addresses: anyone could have anyone banned\n\
+         p.toml:6: decide.id_header: found \"X Login\", expected the name of a header such as \"X-Login-Id\"",
     );
     assert!(
         refused("[listen]\naddress = [\"0.0.0.0:80\"]\n[decide]\naddress = [\"127.0.0.1:80\"]\n").contains("p.toml:4")

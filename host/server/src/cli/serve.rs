@@ -342,7 +342,7 @@ fn listens_nowhere(handles: &[&Handle]) -> bool {
 fn status(handles: &[&Handle]) -> String {
     let addresses = handles.first().map(|handle| handle.addresses().to_vec()).unwrap_or_default();
     if addresses.is_empty() {
-        return "watching logs".to_owned();
+        return "watching logs, or asked by other proxies".to_owned();
     }
     let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
     format!("serving {}", addresses.join(", "))

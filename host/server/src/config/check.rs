@@ -108,11 +108,12 @@ pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, sections: Sect
     let Sections { source, decide, auth, admin } = sections;
     if config.listens_nowhere()
         && config.watches.is_empty()
+        && config.decide.address.is_empty()
         && reader.clean("listen.address")
         && reader.clean("listener.address")
         && reader.clean("watch")
     {
-        let why = "at least one address is needed where there is no [[watch]]";
+        let why = "at least one address is needed where there is no [[watch]] and no decide.address";
         reader.mistake(Place::Nowhere, "listen.address", conflict(why));
     }
     if config.listens_nowhere() && config.upstream.is_some() && reader.clean("listen.address") {
@@ -141,9 +142,12 @@ pub(super) fn check<'t>(reader: &mut Reader<'t>, config: &Config, sections: Sect
         let why = "a network of all addresses: anyone could have anyone banned";
         conflict_at(reader, decide, "decide.trusted", why);
     }
-    let shared = config.decide.address.iter().find(|address| overlaps(&config.listen.address, **address));
+    let behind_doors = config.listeners.iter().flat_map(|listener| listener.address.iter().copied());
+    let strangers: Vec<_> = config.listen.address.iter().copied().chain(behind_doors).collect();
+    let shared = config.decide.address.iter().find(|address| overlaps(&strangers, **address));
     if let Some(shared) = shared.filter(|_| reader.clean("decide.address")) {
-        let why = format!("{shared} is in listen.address: strangers would ask, and proxies be answered as strangers");
+        let why =
+            format!("{shared} is where clients connect: strangers would ask, and proxies be answered as strangers");
         conflict_at(reader, decide, "decide.address", &why);
     }
     check_admin(reader, config, admin);

@@ -47,7 +47,8 @@ pub const KEYS: &[Key] = &[
         "listen.address",
         "list of address:port",
         "Where clients connect in clear text; left out: 127.0.0.1:8080, or nowhere if there is a [[listener]], or a \
-         [[watch]] and neither upstream.url nor auth.file: then logs alone are watched.",
+         [[watch]] or decide.address and neither upstream.url nor auth.file: then logs alone are watched, and other \
+         proxies answered.",
     )),
     at_start(open("listen.workers", COUNT, "Threads that serve connections; left out: one per core.")),
     at_start(key(

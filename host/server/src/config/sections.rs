@@ -84,11 +84,12 @@ fn read_sections<'t>(reader: &mut Reader<'t>, root: &'t DeTable<'t>, base: &Path
     let watches = watch::read(reader, root, base);
     let auth_config = read_auth(reader, auth, base, overrides, others_check);
     // Whoever begins a listener of another kind doesn't want one in clear text beside it unasked, nor does whoever
-    // watches logs and serves nothing.
+    // watches logs or is asked, and serves nothing.
+    let has_events_elsewhere = !watches.is_empty() || !decide_config.address.is_empty();
     let serves = upstream_config.is_some() || auth_config.file.is_some() || !auth_config.clients.is_empty();
     let has_others = root.get("listener").is_some_and(|value| value.get_ref().is_array());
     let config = Config {
-        listen: read_listen(reader, listen, overrides, has_others || !serves && !watches.is_empty()),
+        listen: read_listen(reader, listen, overrides, has_others || !serves && has_events_elsewhere),
         listeners,
         source: read_source(reader, source),
         auth: auth_config,
