@@ -2,7 +2,7 @@
 function shown(figure) {
     return figure >= 100 ? sprintf("%.0f", figure) : figure >= 10 ? sprintf("%.1f", figure) : sprintf("%.2f", figure)
 }
-NR == FNR {
+FILENAME == ARGV[1] {
     found[$1] = $2
     spread[$1] = "(" shown($3) " to " shown($4) ")"
     next

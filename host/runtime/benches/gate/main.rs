@@ -5,9 +5,9 @@
 //! with 1 thousand to 10 million tracked sources, on one core and on two.
 //!
 //! `cargo bench -p portcullis-runtime --profile count --bench gate -- --instructions [--renew]`
-//! counts instructions under callgrind, which come out the same on any machine,
-//! and fails where they are more than 5 % off `instructions.tsv`; with `--renew`
-//! that file is written anew.
+//! counts instructions under callgrind, which come out the same on any machine
+//! of the same kind, and fails where they are more than 5 % off
+//! `instructions.tsv`; with `--renew` that file is written anew.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a broken benchmark stops")]
 #![allow(clippy::cast_precision_loss, reason = "a measurement")]
 
