@@ -22,6 +22,9 @@ use crate::program::{require, run, skip};
 /// where it isn't takes for ever.
 const KNOCK_TIME: Duration = Duration::from_millis(700);
 
+/// Lets sockets have addresses that no interface has.
+const NONLOCAL_BIND: &str = "/proc/sys/net/ipv6/ip_nonlocal_bind";
+
 /// One namespace, which lives as long as this does.
 pub struct Namespace {
     /// Holds it open: ends when its standard input does, whatever becomes of the test.
@@ -114,7 +117,17 @@ impl Network {
         if !["unshare", "ip", "nft"].into_iter().all(require) {
             return None;
         }
+        // In a container even root may not, mostly.
+        let tried = run(Command::new("unshare").args(["--net", "true"]));
+        if tried.code != Some(0) {
+            skip(&format!("network namespaces can't be made here: {}", tried.stderr.trim_end()));
+            return None;
+        }
         let (inside, outside) = (Namespace::new(), Namespace::new());
+        if let Err(error) = outside.within(|| fs::write(NONLOCAL_BIND, "1")) {
+            skip(&format!("{NONLOCAL_BIND} can't be written here: {error}"));
+            return None;
+        }
         inside.run("ip", &format!("link add wire type veth peer name wire netns {}", outside.holder.id()));
         for (namespace, host) in [(&inside, 1), (&outside, 2)] {
             namespace.run("ip", "link set lo up");
@@ -134,7 +147,6 @@ impl Network {
             outside.run("ip", &format!("route add local {route} dev lo"));
         }
         outside.run("ip", "-6 route add local 2001:db8::/40 dev lo");
-        outside.within(|| fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").unwrap());
         Some(Self { inside, outside })
     }
 

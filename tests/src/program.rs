@@ -23,7 +23,7 @@ const SOURCES: [&str; 10] = [
     "wit",
 ];
 /// Programs by the Debian package that brings them.
-const PACKAGES: [(&str, &str); 15] = [
+const PACKAGES: [(&str, &str); 16] = [
     ("caddy", "caddy"),
     ("curl", "curl"),
     ("dpkg-shlibdeps", "dpkg-dev"),
@@ -33,6 +33,7 @@ const PACKAGES: [(&str, &str); 15] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("nginx", "nginx"),
+    ("nsenter", "util-linux"),
     ("openssl", "openssl"),
     ("strip", "binutils"),
     ("taskset", "util-linux"),

@@ -27,6 +27,8 @@ pub struct Portcullis {
     folder: Arc<TempDir>,
     options: Vec<String>,
     environment: Vec<(String, String)>,
+    /// What starts it, with its arguments; nothing: the test itself.
+    starter: Vec<String>,
     /// Where it listens, if not on a port that the system chooses.
     port: u16,
     /// Only its configuration says where it listens, which may be nowhere.
@@ -39,7 +41,8 @@ impl Portcullis {
     /// compiled plugins are shared between tests.
     pub fn with_config(config: &str) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
-        let server = Self { folder, options: Vec::new(), environment: Vec::new(), port: 0, only_watches: false };
+        let (options, environment, starter) = (Vec::new(), Vec::new(), Vec::new());
+        let server = Self { folder, options, environment, starter, port: 0, only_watches: false };
         fs::write(server.folder.path().join(CONFIG), whole(config)).unwrap();
         server
     }
@@ -90,6 +93,12 @@ impl Portcullis {
         self
     }
 
+    /// Started by that program, which has to become the server in the end.
+    pub fn started_by(mut self, starter: &[&str]) -> Self {
+        self.starter = starter.iter().map(|&part| part.to_owned()).collect();
+        self
+    }
+
     /// Where the log won't say where it listens.
     pub fn on_port(mut self, port: u16) -> Self {
         self.port = port;
@@ -120,7 +129,14 @@ impl Portcullis {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(portcullis());
+        let mut command = match self.starter.split_first() {
+            None => Command::new(portcullis()),
+            Some((starter, arguments)) => {
+                let mut command = Command::new(starter);
+                command.args(arguments).arg(portcullis());
+                command
+            }
+        };
         command.arg("serve").arg("--config").arg(self.folder.path().join(CONFIG));
         if !self.only_watches {
             command.args(["--listen", &format!("127.0.0.1:{}", self.port)]);
@@ -152,10 +168,9 @@ impl Portcullis {
             }
         });
         let address = ([127, 0, 0, 1], 0).into();
-        let (folder, options, environment) = (self.folder, self.options, self.environment);
-        let only_watches = self.only_watches;
+        let Self { folder, options, environment, starter, only_watches, .. } = self;
         let mut server =
-            Server { child, address, folder, options, environment, only_watches, log, reader: Some(reader) };
+            Server { child, address, folder, options, environment, starter, only_watches, log, reader: Some(reader) };
         if only_watches {
             eventually("the server is administered", || {
                 assert!(server.is_running(), "the server ended: {}", server.log().join("\n"));
@@ -226,6 +241,7 @@ pub struct Server {
     folder: Arc<TempDir>,
     options: Vec<String>,
     environment: Vec<(String, String)>,
+    starter: Vec<String>,
     only_watches: bool,
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
@@ -330,7 +346,8 @@ impl Server {
     /// The same in the making once more, with all that is in its folder.
     pub fn again(&self) -> Portcullis {
         let (options, environment) = (self.options.clone(), self.environment.clone());
-        Portcullis { folder: Arc::clone(&self.folder), options, environment, port: 0, only_watches: self.only_watches }
+        let (folder, starter) = (Arc::clone(&self.folder), self.starter.clone());
+        Portcullis { folder, options, environment, starter, port: 0, only_watches: self.only_watches }
     }
 
     /// Any request.

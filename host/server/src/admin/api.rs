@@ -144,7 +144,7 @@ pub struct FirewallStatus {
     pub stopped_packets: u64,
     /// How often somebody else's change of its table was mended.
     pub mended: u64,
-    /// Why nothing can be changed at the moment, if so.
+    /// Why it isn't kept as it should be at the moment, if so.
     pub failing: Option<String>,
 }
 

@@ -121,12 +121,6 @@ fn run(
     journal.in_force(gatekeeper.gate().clock().now(), &setup.policies);
     // What was kept may be older than the configuration.
     tell_lifted(&gatekeeper.gate().lift_never_banned());
-    if let Some(firewall) = &kept.firewall {
-        let gate = Arc::clone(gatekeeper.gate());
-        let spared = Box::new(move || gate.ruleset().source.spared().collect());
-        let followed = Followed { store: Arc::clone(&kept.store) as _, clock: Arc::clone(&kept.clock) as _, spared };
-        firewall.start(followed).map_err(|error| Failed::Usage(error.to_string()))?;
-    }
     let admin = admin::Bound::open(&setup.config.admin).map_err(|error| Failed::Usage(error.to_string()))?;
     let drain_timeout = setup.config.listen.drain_timeout;
     // Signals are taken before anyone can connect: one that comes early isn't lost.
@@ -134,6 +128,13 @@ fn run(
     let mut signals = waiting.block_on(async { Signals::new() }).context("can't take signals")?;
     let listening = listening.map_or_else(|| listen(&setup.config), Ok);
     let listening = listening.map_err(anyhow::Error::from)?;
+    // Only now: a server that can't listen doesn't touch the table.
+    if let Some(firewall) = &kept.firewall {
+        let gate = Arc::clone(gatekeeper.gate());
+        let spared = Box::new(move || gate.ruleset().source.spared().collect());
+        let followed = Followed { store: Arc::clone(&kept.store) as _, clock: Arc::clone(&kept.clock) as _, spared };
+        firewall.start(followed).map_err(|error| Failed::Usage(error.to_string()))?;
+    }
     let entrances = listening.entrances().to_vec();
     hang(&setup.doors, &entrances);
     let handle = listening.serve(&Arc::new(gatekeeper.clone())).map_err(anyhow::Error::from)?;

@@ -16,6 +16,7 @@ use netlink_packet_netfilter::{
 const FLAGS: std::ops::Range<usize> = 6..8;
 
 /// Messages that take effect together.
+#[derive(Clone)]
 pub(super) struct Batch {
     bytes: Vec<u8>,
     /// Where the last message begins.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use portcullis_domain::{Clock, Store, Timestamp};
+use rustix::io::Errno;
 
 use super::batch::Batch;
 use super::netlink::{Kernel, Refused};
@@ -19,8 +20,16 @@ use super::table;
 use crate::config::{Firewall, OnStop, printable};
 use crate::seldom::Seldom;
 
-/// Changes in one transaction: the kernel keeps 4 KiB for each until it is done.
-const CHANGES_MAX: usize = 4096;
+/// Changes in one transaction: the kernel keeps 4 KiB for each until it is done,
+/// and where it lets no more be sent than ordinary processes may (twice the
+/// 212,992 bytes of `net.core.wmem_max`), they fit.
+const CHANGES_MAX: usize = 2048;
+/// Bans in one of the transactions that make the table anew where one has no room for all.
+const PART: usize = 4096;
+/// What the kernel says where a table of that name is there with another shape:
+/// an older version's, or somebody's.
+const ANOTHER_SHAPE: [Errno; 6] =
+    [Errno::EXIST, Errno::BUSY, Errno::INVAL, Errno::NOENT, Errno::OPNOTSUPP, Errno::NFILE];
 /// Bans that are read from the store at once, which holds up whoever bans.
 const PAGE: usize = 4096;
 /// How often the table is made anew when others change it meanwhile.
@@ -63,6 +72,7 @@ pub(super) struct TableKeeper<K> {
     patience: Duration,
     housekeeping: Instant,
     mended: Seldom,
+    in_parts: Seldom,
 }
 
 impl<K: Kernel> TableKeeper<K> {
@@ -81,6 +91,7 @@ impl<K: Kernel> TableKeeper<K> {
             patience: RETRY_INTERVAL,
             housekeeping: now,
             mended: Seldom::default(),
+            in_parts: Seldom::default(),
         }
     }
 
@@ -98,6 +109,10 @@ impl<K: Kernel> TableKeeper<K> {
         loop {
             let until = self.retry.unwrap_or(self.housekeeping);
             let wake = self.shared.wait(until, self.retry.is_some());
+            if wake == Wake::Close {
+                // There is no later any more.
+                (self.retry, self.next_whole) = (None, Instant::now());
+            }
             self.turn();
             if wake == Wake::Close {
                 return self.end();
@@ -178,28 +193,62 @@ impl<K: Kernel> TableKeeper<K> {
             let leftover = self.kernel.sets()?;
             let now = self.followed.clock.now();
             let (placed, spared) = (Placed::of(self.bans(now)), self.spared_now());
-            let began = Instant::now();
-            let mut batch = Batch::new();
-            placed.whole(&mut batch, &self.config, &spared, &leftover, now);
-            if let Err(refused) = self.kernel.commit(&batch.finish()) {
-                // A table of that name of another shape: an older version's, or somebody's.
-                tracing::debug!("firewall: {refused}; the table is removed and made again");
-                let mut batch = Batch::new();
-                table::remove(&mut batch);
-                placed.whole(&mut batch, &self.config, &spared, &[], now);
-                self.kernel.commit(&batch.finish())?;
-            }
-            self.count(began);
+            let transactions = match self.replace(Batch::new(), &placed, &spared, &leftover, now) {
+                Err(refused) if ANOTHER_SHAPE.contains(&refused.why) => {
+                    tracing::debug!("firewall: {refused}; the table is removed and made again");
+                    let mut batch = Batch::new();
+                    table::remove(&mut batch);
+                    self.replace(batch, &placed, &spared, &[], now)?
+                }
+                transactions => transactions?,
+            };
             (self.placed, self.spared) = (placed, spared);
             self.tell_how_many();
             self.kernel.listen(true)?;
             // Whoever has changed something while we didn't listen may have changed our table.
-            if self.kernel.generation()? == before.wrapping_add(1) {
+            if self.kernel.generation()? == before.wrapping_add(transactions) {
                 break;
             }
         }
         self.in_doubt = false;
         Ok(())
+    }
+
+    /// Does what is in the batch and makes the table hold those; in how many transactions.
+    fn replace(
+        &mut self,
+        batch: Batch,
+        placed: &Placed,
+        spared: &BTreeSet<IpNet>,
+        leftover: &[String],
+        now: Timestamp,
+    ) -> Result<u32, Refused> {
+        let began = Instant::now();
+        let mut all = batch.clone();
+        placed.whole(&mut all, &self.config, spared, leftover, now);
+        match self.kernel.commit(&all.finish()) {
+            Err(refused) if refused.why == Errno::MSGSIZE => {}
+            Err(refused) => return Err(refused),
+            Ok(()) => {
+                self.count(began);
+                return Ok(1);
+            }
+        }
+        if self.in_parts.tell().is_some() {
+            tracing::warn!(
+                "firewall: {} bans are more than net.core.wmem_max lets be sent at once, and CAP_NET_ADMIN of a user \
+                 namespace isn't let send more: the table is made anew in parts, and bans in those to come are \
+                 enforced by the gate alone for a moment; raise net.core.wmem_max on the host",
+                placed.in_force()
+            );
+        }
+        let parts = placed.whole_in_parts(batch, &self.config, spared, leftover, now, PART);
+        for part in &parts {
+            let began = Instant::now();
+            self.kernel.commit(part)?;
+            self.count(began);
+        }
+        Ok(u32::try_from(parts.len()).unwrap_or(u32::MAX))
     }
 
     fn spared_now(&self) -> BTreeSet<IpNet> {
@@ -298,6 +347,10 @@ impl<K: Kernel> TableKeeper<K> {
     /// Leaves the table as it is to be left.
     fn end(mut self) {
         match self.config.on_stop {
+            OnStop::Keep if self.in_doubt => tracing::error!(
+                "firewall: the table inet {} stays as it was found, which may not be as the bans are",
+                table::TABLE
+            ),
             OnStop::Keep => {
                 tracing::info!("firewall: the table inet {} stays, and each ban in it ends in its time", table::TABLE)
             }

@@ -10,14 +10,16 @@ mod batch;
 mod keep;
 mod netlink;
 mod noted;
+mod owner;
 mod placed;
 mod table;
 mod watch;
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use ipnet::IpNet;
 use parking_lot::Mutex;
 use portcullis_domain::{Ban, Recorder, StateFormat, Subject, Timestamp, Wait};
@@ -51,6 +53,16 @@ pub enum FirewallError {
     /// The kernel has none.
     #[error("firewall.backend: this kernel has no nf_tables ({0}): load the module nf_tables")]
     NoTables(Errno),
+    /// There is one keeper already.
+    #[error(
+        "firewall.backend: another server in this network namespace keeps the table inet portcullis, which one alone can \
+         (it has the abstract socket @{name}; `ss -xap` shows which process that is): end it, or give this one no [firewall]",
+        name = owner::NAME
+    )]
+    Taken,
+    /// Nobody can tell whether there is one.
+    #[error("firewall.backend: the abstract socket @{name}, which its keeper has, can't be made: {0}", name = owner::NAME)]
+    NoClaim(Errno),
     /// The table can't be made.
     #[error("firewall: the table inet portcullis: {0}")]
     Table(String),
@@ -71,7 +83,7 @@ pub struct FirewallHealth {
     pub lag: Duration,
     /// Changes that wait.
     pub pending: u64,
-    /// Why nothing can be changed at the moment, if so.
+    /// Why the table isn't kept as it should be at the moment, if so.
     pub failing: Option<String>,
     /// Packets that the table has stopped since it was made.
     pub stopped_packets: u64,
@@ -156,11 +168,16 @@ impl Firewall {
     pub fn health(&self) -> FirewallHealth {
         let (since, pending) = self.0.shared.waiting();
         let figures = self.0.shared.figures();
+        let failing = if self.0.has_ended() {
+            Some("its thread has ended: restart the server".to_owned())
+        } else {
+            figures.failing.or(figures.deaf)
+        };
         FirewallHealth {
             elements: figures.elements,
             lag: since.map(|since| since.elapsed()).unwrap_or_default(),
             pending: u64::try_from(pending).unwrap_or(u64::MAX),
-            failing: figures.failing,
+            failing,
             stopped_packets: figures.stopped,
             transactions: figures.transactions,
             last_transaction: figures.last_transaction,
@@ -175,6 +192,11 @@ impl Firewall {
 }
 
 impl Inner {
+    /// Whether the thread is gone though nobody has told it to end.
+    fn has_ended(&self) -> bool {
+        self.ended.lock().as_ref().is_some_and(|ended| ended.try_recv() == Err(TryRecvError::Disconnected))
+    }
+
     fn close(&self) {
         self.shared.close();
         // Whoever hasn't started never will.
@@ -203,6 +225,13 @@ fn open() -> Result<Netlink, FirewallError> {
     }
 }
 
+fn claim() -> Result<OwnedFd, FirewallError> {
+    owner::claim(owner::NAME).map_err(|error| match error {
+        Errno::ADDRINUSE => FirewallError::Taken,
+        error => FirewallError::NoClaim(error),
+    })
+}
+
 /// The thread's life.
 fn keep(
     config: config::Firewall,
@@ -210,13 +239,13 @@ fn keep(
     opened: &Sender<Result<(), FirewallError>>,
     start: &Receiver<Start>,
 ) {
-    let netlink = open();
-    let (netlink, result) = match netlink {
-        Ok(netlink) => (Some(netlink), Ok(())),
+    let (has, result) = match open().and_then(|netlink| Ok((netlink, claim()?))) {
+        Ok(has) => (Some(has), Ok(())),
         Err(error) => (None, Err(error)),
     };
     let Ok(()) = opened.send(result) else { return };
-    let Some(netlink) = netlink else { return };
+    // The claim is held until the table is left as it is to be left.
+    let Some((netlink, _claim)) = has else { return };
     let Ok(Start { followed, began }) = start.recv() else { return };
     let started = Instant::now();
     let (changes, ours) = netlink.changes();

@@ -13,7 +13,8 @@ use netlink_packet_netfilter::{NetfilterMessage, NetfilterMessageInner};
 use rustix::io::Errno;
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::sockopt::{
-    Timeout, set_socket_recv_buffer_size_force, set_socket_send_buffer_size_force, set_socket_timeout,
+    Timeout, set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, set_socket_send_buffer_size,
+    set_socket_send_buffer_size_force, set_socket_timeout,
 };
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, getsockname, recv, sendto, socket_with,
@@ -88,9 +89,9 @@ impl Netlink {
         set_socket_timeout(&requests.fd, Timeout::Recv, Some(ANSWER_TIME_MAX))?;
         let changes = Socket::open()?;
         set_socket_timeout(&changes.fd, Timeout::Recv, Some(LISTEN_TIME))?;
-        // Without the right to it there is no firewall anyway, and the first request says so.
-        let _as_it_is = set_socket_recv_buffer_size_force(&requests.fd, REFUSALS_BYTES);
-        let _as_it_is = set_socket_recv_buffer_size_force(&changes.fd, HEARD_BYTES);
+        // With less room, more is in doubt sooner.
+        let _as_it_is = make_room_for_answers(&requests.fd, REFUSALS_BYTES);
+        let _as_it_is = make_room_for_answers(&changes.fd, HEARD_BYTES);
         Ok(Self { requests, changes: std::sync::Arc::new(changes) })
     }
 
@@ -135,7 +136,7 @@ impl Kernel for Netlink {
     fn commit(&mut self, transaction: &Transaction) -> Result<(), Refused> {
         self.requests.discard()?;
         // A transaction is one datagram: that much of it has to have room.
-        set_socket_send_buffer_size_force(&self.requests.fd, transaction.bytes.len().max(64 << 10) + 4096)?;
+        make_room_to_send(&self.requests.fd, transaction.bytes.len().max(64 << 10) + 4096)?;
         self.requests.send(&transaction.bytes)?;
         // The kernel has done it when sending returns, and all answers are here.
         let mut buffer = vec![0; DATAGRAM_BYTES];
@@ -204,6 +205,18 @@ impl Kernel for Netlink {
     fn listen(&mut self, on: bool) -> Result<(), Errno> {
         bind(&self.changes.fd, &SocketAddrNetlink::new(self.changes.port, if on { GROUP } else { 0 }))
     }
+}
+
+/// The kernel gives as much as is asked for (`SO_SNDBUFFORCE`) to CAP_NET_ADMIN
+/// of the first user namespace alone. In a container with one of its own, where
+/// nf_tables works as well, it is at most `net.core.wmem_max`; what is larger
+/// isn't sent then ([`Errno::MSGSIZE`]).
+fn make_room_to_send(socket: &OwnedFd, bytes: usize) -> Result<(), Errno> {
+    set_socket_send_buffer_size_force(socket, bytes).or_else(|_| set_socket_send_buffer_size(socket, bytes))
+}
+
+fn make_room_for_answers(socket: &OwnedFd, bytes: usize) -> Result<(), Errno> {
+    set_socket_recv_buffer_size_force(socket, bytes).or_else(|_| set_socket_recv_buffer_size(socket, bytes))
 }
 
 /// One socket.

@@ -72,6 +72,8 @@ pub(super) enum Wake {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Figures {
     pub(super) failing: Option<String>,
+    /// Why changes by others go unnoticed from now on, if so.
+    pub(super) deaf: Option<String>,
     pub(super) elements: u64,
     pub(super) stopped: u64,
     pub(super) transactions: u64,

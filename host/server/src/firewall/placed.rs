@@ -74,6 +74,27 @@ impl Placed {
         put_in(batch, self.ends.iter().map(|(network, until)| (*network, *until)), now);
     }
 
+    /// The same in several transactions, the first of which has all but the bans
+    /// and the others so many of them each.
+    pub(super) fn whole_in_parts(
+        &self,
+        mut batch: Batch,
+        config: &Firewall,
+        spared: &BTreeSet<IpNet>,
+        leftover: &[String],
+        now: Timestamp,
+        many: usize,
+    ) -> Vec<Transaction> {
+        table::whole(&mut batch, config, spared, &self.widths, leftover);
+        let ends: Vec<_> = self.ends.iter().map(|(network, until)| (*network, *until)).collect();
+        let parts = ends.chunks(many).map(|some| {
+            let mut batch = Batch::new();
+            put_in(&mut batch, some.iter().copied(), now);
+            batch.finish()
+        });
+        [batch.finish()].into_iter().chain(parts).collect()
+    }
+
     /// What has to be done for those changes.
     pub(super) fn step(&self, changes: &[(IpNet, Option<Timestamp>)], now: Timestamp) -> Step {
         let mut step = Step::default();

@@ -30,6 +30,7 @@ const ATTRIBUTES: usize = 20;
 pub(super) fn watch(socket: &Socket, ours: u32, shared: &Arc<Shared>) {
     // Whoever only listens needs no right to more; where it can't be laid down, the start has said so.
     let _as_it_is = lay_down(CapabilitySet::NET_ADMIN);
+    let _deaf_after_it = Deaf(shared);
     let mut buffer = Vec::new();
     let mut hearing = Hearing { ours, touched: false };
     while !shared.is_closed() {
@@ -45,6 +46,18 @@ pub(super) fn watch(socket: &Socket, ours: u32, shared: &Arc<Shared>) {
             // More than there is room for: whatever it was, it is looked after.
             Err(Errno::NOBUFS) => shared.mend(Mend::Missed),
             Err(error) => return shared.mend(Mend::Deaf(error)),
+        }
+    }
+}
+
+/// Once nobody listens any more, whatever the reason, it is known.
+struct Deaf<'a>(&'a Shared);
+
+impl Drop for Deaf<'_> {
+    fn drop(&mut self) {
+        if !self.0.is_closed() {
+            let why = "what others change in its table isn't noticed any more: restart the server";
+            self.0.tell(|figures| figures.deaf = Some(why.to_owned()));
         }
     }
 }
@@ -137,6 +150,17 @@ mod tests {
         // `ip portcullis` isn't `inet portcullis`.
         assert_eq!(heard(&[message(DELTABLE, 5, 2, &[(1, b"portcullis\0")]), by_nft(5)]), []);
         assert_eq!(heard(&[message(DELTABLE, 77, 1, &[(1, b"portcullis\0")]), by_nft(77)]), []);
+    }
+
+    #[test]
+    fn who_ends_before_the_end_is_missed() {
+        let shared = Shared::default();
+        drop(Deaf(&shared));
+        assert!(shared.figures().deaf.unwrap().contains("isn't noticed any more"));
+        let shared = Shared::default();
+        shared.close();
+        drop(Deaf(&shared));
+        assert_eq!(shared.figures().deaf, None);
     }
 
     #[test]

@@ -454,11 +454,16 @@ pub const FAMILIES: &[Family] = &[
             out.one(firewall.pending);
         }
     }),
-    gauge("portcullis_firewall_failing", &[], "Whether the firewall can't be changed at the moment.", |seen, out| {
-        if let Some(firewall) = &seen.firewall {
-            out.one(firewall.failing.is_some());
-        }
-    }),
+    gauge(
+        "portcullis_firewall_failing",
+        &[],
+        "Whether the firewall isn't kept as it should be at the moment.",
+        |seen, out| {
+            if let Some(firewall) = &seen.firewall {
+                out.one(firewall.failing.is_some());
+            }
+        },
+    ),
     counter(
         "portcullis_firewall_stopped_packets_total",
         &[],

@@ -10,9 +10,9 @@ use ipnet::IpNet;
 use portcullis_domain::{By, Capacity, Cause, Clock as _, MemoryStore, Reason, Store as _, Timestamp, VirtualClock};
 use proptest::prelude::*;
 
-use super::Hearing;
 use super::keep::{Followed, TableKeeper};
 use super::noted::{Mend, Shared};
+use super::{Hearing, Inner};
 use crate::config::{Firewall, FirewallAction, FirewallProtocol, OnStop};
 use model::{Model, Packet, State};
 
@@ -192,6 +192,70 @@ fn refusals_are_told_and_tried_again_until_all_is_in_force() {
     assert!(house.stops(ip("203.0.113.7")));
     assert_eq!((house.shared.figures().failing, house.shared.waiting()), (None, (None, 0)));
     assert!(house.kernel.lock().unwrap().listening, "it hears of others again");
+}
+
+#[test]
+fn a_refusal_that_says_nothing_of_the_shape_removes_no_table() {
+    let mut house = House::new(config(), 100, &[(net("203.0.113.7/32"), 100)]);
+    house.kernel.lock().unwrap().out_of_memory = 1;
+    house.shared.owe();
+    house.keeper.hurry();
+    house.keeper.turn();
+    assert!(house.shared.figures().failing.unwrap().contains("memory"), "it isn't tried at once with more");
+    assert!(house.stops(ip("203.0.113.7")));
+}
+
+#[test]
+fn where_little_can_be_sent_at_once_the_table_is_made_in_parts() {
+    let banned = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+    let before: Vec<_> = (0..10_000).map(|n| (IpNet::from(banned(n)), 100)).collect();
+    let mut house = House::new(config(), 20_000, &before[..10]);
+    house.kernel.lock().unwrap().room = Some(2 * 212_992);
+    before.iter().for_each(|&(network, seconds)| house.ban(network, seconds));
+    house.shared.owe();
+    house.kernel.lock().unwrap().table = None;
+    house.keeper.hurry();
+    house.keeper.turn();
+    assert_eq!(house.shared.figures().failing, None);
+    assert!((0..10_000).all(|n| house.stops(banned(n))) && !house.stops(banned(10_000)));
+    // So many changes at once have room; each takes an element out and puts one in.
+    let transactions = house.shared.figures().transactions;
+    before.iter().take(4096).for_each(|&(network, _)| house.ban(network, 200));
+    house.keeper.turn();
+    assert_eq!(house.shared.figures().transactions, transactions + 2);
+    house.clock.advance(Duration::from_secs(150));
+    assert!(house.stops(banned(4095)) && !house.stops(banned(4096)));
+}
+
+#[test]
+fn what_is_to_be_mended_is_mended_before_the_end_however_soon_that_comes() {
+    let mut house = House::new(config(), 100, &[(net("203.0.113.7/32"), 100)]);
+    house.meddle(0);
+    house.keeper.turn();
+    assert!(house.stops(ip("203.0.113.7")));
+    house.meddle(0);
+    house.keeper.turn();
+    assert!(!house.stops(ip("203.0.113.7")), "two that fight over it don't take all there is");
+    house.shared.close();
+    let House { keeper, kernel, clock, .. } = house;
+    keeper.run();
+    assert!(kernel.lock().unwrap().stops(Packet::from(ip("203.0.113.7")), clock.now()));
+}
+
+#[test]
+fn a_thread_that_is_gone_is_known_and_so_is_one_that_hears_nothing() {
+    let shared = Arc::new(Shared::default());
+    let (running, ended) = crossbeam_channel::bounded(0);
+    let ended = parking_lot::Mutex::new(Some(ended));
+    let inner = Inner { shared: Arc::clone(&shared), starting: parking_lot::Mutex::default(), ended };
+    let firewall = crate::firewall::Firewall(Arc::new(inner));
+    assert_eq!(firewall.health().failing, None);
+    shared.tell(|figures| figures.deaf = Some("deaf".to_owned()));
+    assert_eq!(firewall.health().failing.unwrap(), "deaf");
+    drop(running);
+    assert!(firewall.health().failing.unwrap().contains("its thread has ended"));
+    firewall.close();
+    assert_eq!(firewall.health().failing.unwrap(), "deaf", "by order it isn't a failure");
 }
 
 #[derive(Clone, Debug)]

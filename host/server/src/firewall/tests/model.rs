@@ -37,6 +37,8 @@ pub(super) struct State {
     pub(super) generation: u32,
     /// Refuse so many transactions for want of memory.
     pub(super) out_of_memory: usize,
+    /// No transaction larger than that is sent.
+    pub(super) room: Option<usize>,
     pub(super) listening: bool,
 }
 
@@ -52,6 +54,9 @@ impl Kernel for Model {
         if state.out_of_memory > 0 {
             state.out_of_memory -= 1;
             return Err(Errno::NOMEM.into());
+        }
+        if state.room.is_some_and(|room| transaction.bytes.len() > room) {
+            return Err(Errno::MSGSIZE.into());
         }
         let mut table = state.table.clone();
         let mut refused = Vec::new();
