@@ -445,7 +445,10 @@ fn a_reload_names_the_keys_that_need_a_restart() {
         ("listen.idle_timeout", "[listen]\nidle_timeout = \"3s\""),
         ("listen.max_header_bytes", "[listen]\nmax_header_bytes = \"9KiB\""),
         ("listen.drain_timeout", "[listen]\ndrain_timeout = \"3s\""),
-        ("decide.address", "[listen]\naddress = [\"127.0.0.1:8080\"]\n[decide]\naddress = [\"127.0.0.1:1\"]\n[auth]\nmode = \"file\""),
+        (
+            "decide.address",
+            "[listen]\naddress = [\"127.0.0.1:8080\"]\n[decide]\naddress = [\"127.0.0.1:1\"]\n[auth]\nmode = \"file\"",
+        ),
         ("auth.hashing_threads", "[auth]\nhashing_threads = 3"),
         ("firewall.backend", "[firewall]\nbackend = \"nftables\""),
         ("log.format", "[log]\nformat = \"json\""),
