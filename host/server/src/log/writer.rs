@@ -26,7 +26,7 @@ const QUEUE_BYTES: usize = 16 << 20;
 const BATCH_BYTES: usize = 64 << 10;
 /// After it has written, the thread lets so much time go by before it looks
 /// again: to be woken for each line would cost more than all else about a line.
-const LINGER: Duration = Duration::from_millis(5);
+const LINGER: Duration = Duration::from_millis(2);
 /// A queue that has grown larger isn't kept for the next lines.
 const SPARE_BYTES_MAX: usize = 1 << 20;
 /// Longest wait for the writing thread: a reader that hangs can't hold up the end.
