@@ -108,8 +108,28 @@ impl Proxy {
     /// If one doesn't come up.
     #[must_use]
     pub fn start(kind: Kind, folder: ProxyFolder, portcullis: SocketAddr) -> Self {
+        Self::start_otherwise(kind, folder, portcullis, &[], &[])
+    }
+
+    /// The same with words of its configuration replaced by others, and with
+    /// these variables in its environment.
+    ///
+    /// # Panics
+    /// If one doesn't come up, or a word isn't there.
+    #[must_use]
+    pub fn start_otherwise(
+        kind: Kind,
+        folder: ProxyFolder,
+        portcullis: SocketAddr,
+        words: &[(&str, &str)],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let (service, behind) = tries(|port| service(&folder, port));
-        let (proxy, port) = tries(|port| proxy(kind, &folder, portcullis, behind, port));
+        let (proxy, port) = tries(|port| {
+            let addresses = Addresses { portcullis, service: behind, port };
+            let mut command = proxy(kind, &folder, addresses, words);
+            Process::start(command.envs(environment.iter().copied()), port)
+        });
         Self { _proxy: proxy, _service: service, folder, port }
     }
 
@@ -178,16 +198,29 @@ fn as_this_user(config: &str) -> String {
     if rustix::process::geteuid().is_root() { config.to_owned() } else { config.replace(" user root;", "") }
 }
 
-fn proxy(kind: Kind, folder: &ProxyFolder, portcullis: SocketAddr, service: u16, port: u16) -> Option<Process> {
+/// Who is where.
+#[derive(Clone, Copy)]
+struct Addresses {
+    portcullis: SocketAddr,
+    service: u16,
+    port: u16,
+}
+
+fn proxy(kind: Kind, folder: &ProxyFolder, addresses: Addresses, words: &[(&str, &str)]) -> Command {
+    let Addresses { portcullis, service, port } = addresses;
     let path = folder.path();
     let ours = |name: &str| repository().join("host/server/proxies").join(name);
     let read = |name: &str| {
-        let text = fs::read_to_string(ours(name)).unwrap();
+        let mut text = fs::read_to_string(ours(name)).unwrap();
+        for (word, other) in words {
+            assert!(text.contains(word), "{name} has no {word:?}");
+            text = text.replace(word, other);
+        }
         text.replace("127.0.0.1:8090", &portcullis.to_string())
             .replace("127.0.0.1:3000", &format!("127.0.0.1:{service}"))
     };
     let out = || fs::File::options().create(true).append(true).open(path.join("proxy.out")).unwrap();
-    let mut command = match kind {
+    match kind {
         Kind::Nginx => {
             let site = read("nginx.conf").replace("listen 80;", &format!("listen 127.0.0.1:{port};"));
             fs::write(path.join("site.conf"), site.replace("/var/log/nginx/", &format!("{}/", path.display())))
@@ -230,6 +263,5 @@ fn proxy(kind: Kind, folder: &ProxyFolder, portcullis: SocketAddr, service: u16,
             command.env("PORTCULLIS_DECIDE", portcullis.to_string());
             command
         }
-    };
-    Process::start(&mut command, port)
+    }
 }
