@@ -130,9 +130,24 @@ fn rule_40_an_id_of_a_form_is_taken_from_the_header_that_is_named_for_it_and_no_
     let asks = |id: &str| about(&server, "192.0.2.1").header("X-Login-Id", id).send().status;
     assert_eq!([asks("abc"), asks("other"), asks("")], [429, 200, 200]);
     assert_eq!(about(&server, "192.0.2.1").header("X-Login-Id", "other").basic("abc", "x").send().status, 400);
+    // A proxy that sets it beside a client's own, instead of in its place.
+    let twice = |one: &str, other: &str| {
+        about(&server, "192.0.2.1").header("X-Login-Id", one).header("X-Login-Id", other).send().status
+    };
+    assert_eq!([twice("other", "abc"), twice("", "abc"), twice("other", "other")], [400; 3]);
     let without = with(wait);
     take(&without, &[failure("203.0.113.7", "abc")]);
     assert_eq!(about(&without, "192.0.2.1").header("X-Login-Id", "abc").send().status, 200);
+    // Whose login a POST to a login path with credentials is, nobody could say (rule 7).
+    let login = |method: &str, path: &str, id: &str| {
+        let asks = about(&without, "192.0.2.1").header("X-Forwarded-Method", method).header("X-Forwarded-Uri", path);
+        asks.basic(id, "x").send().status
+    };
+    assert_eq!([login("POST", "/login", "other"), login("post", "/Login?x", "other")], [400; 2]);
+    assert_eq!(
+        [login("GET", "/login", "other"), login("POST", "/", "other"), login("POST", "/", "abc")],
+        [200, 200, 429]
+    );
 }
 
 #[test]
@@ -231,6 +246,65 @@ fn rule_39_a_report_is_judged_by_the_same_policies_and_explained_by_who_reported
     events.extend((0..4).map(|_| failure("203.0.113.9", "abc")));
     assert_eq!(take(&server, &events)["judged"], 9);
     assert_eq!(about(&server, "203.0.113.9").send().status, 200);
+}
+
+#[test]
+fn rule_39_a_name_that_a_request_gave_spares_no_scanner() {
+    let by_file = "[decide]\naddress = [\"127.0.0.1:0\"]\n[auth]\nmode = \"file\"\n";
+    for server in [start(), Portcullis::with_config(by_file).start()] {
+        let named = json!({"source": "203.0.113.7", "client": "x", "path": "/.env", "status": 404});
+        take(&server, &[named.clone(), named]);
+        assert_eq!(about(&server, "203.0.113.7").send().status, 423);
+    }
+}
+
+#[test]
+fn rule_6_no_answer_that_needs_no_credentials_resets_what_failures_have_counted() {
+    let server = with("protect = [\"/api\"]\n[policy.wait]\nenabled = false\n");
+    let basic = |method: &str, path: &str, status: u16| json!({"source": "203.0.113.7", "client": "x", "method": method, "path": path, "status": status});
+    let unasked = [
+        basic("OPTIONS", "/api/x", 204),
+        basic("TRACE", "/api/x", 200),
+        basic("GET", "/API/x", 200),
+        basic("GET", "/api.json", 200),
+        basic("GET", "/public/..%2fapi/x", 200),
+        basic("GET", "/api/../public", 200),
+        basic("GET", "/%61pi", 200),
+        basic("GET", &format!("/{}", "a;/".repeat(300)), 200),
+        json!({"source": "203.0.113.7", "method": "POST", "path": "/notes/..%2flogin", "status": 303}),
+    ];
+    let guess = basic("GET", "/api/x", 401);
+    for _ in 0..4 {
+        take(&server, &[std::slice::from_ref(&guess), &unasked].concat());
+    }
+    assert_eq!(about(&server, "203.0.113.7").send().status, 200);
+    take(&server, std::slice::from_ref(&guess));
+    assert_eq!(about(&server, "203.0.113.7").send().status, 423);
+    // Where it is demanded it counts, and a path below may be written in any way that stays there.
+    let elsewhere = |mut event: Value| {
+        event["source"] = "203.0.113.8".into();
+        event
+    };
+    let events = [(); 4].map(|()| elsewhere(guess.clone()));
+    for right in [basic("GET", "/api/a%20b.json", 200), basic("DELETE", "/api", 204)] {
+        take(&server, &events);
+        take(&server, &[elsewhere(right)]);
+    }
+    take(&server, &events);
+    assert_eq!(about(&server, "203.0.113.8").send().status, 200);
+}
+
+#[test]
+fn no_web_page_reports_wherever_it_believes_us_to_be() {
+    let server = start();
+    let event = not_found("203.0.113.7").to_string();
+    for origin in ["http://attacker.example", "null", "http://127.0.0.1:8090"] {
+        let page = Request::new(server.decide_address(), "POST", "/report").header("Origin", origin);
+        assert_eq!(page.body("application/json", event.as_bytes()).send().status, 403, "{origin}");
+    }
+    server.logged("Refused with 403, report-by-a-web-page (127.0.0.1)");
+    take(&server, &[not_found("203.0.113.7")]);
+    assert_eq!(about(&server, "203.0.113.7").header("Origin", "http://example.org").send().status, 200, "one hit");
 }
 
 #[test]

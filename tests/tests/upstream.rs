@@ -260,6 +260,29 @@ fn rule_6_a_public_page_makes_no_guess_right() {
 }
 
 #[test]
+fn rule_6_an_answer_that_may_have_needed_no_credentials_makes_no_guess_right() {
+    let public = ["/Private/x", "/private.json", "/%70rivate/x", "/private/%2e%2e/public"];
+    let backend = Backend::start(move |request: &Received| {
+        let unasked = request.method == "OPTIONS" || public.contains(&request.target.as_str());
+        Answer::status(if unasked { 200 } else { 401 })
+    });
+    let config = "[auth]\nprotect = [\"/private\"]\n[policy.wait]\nenabled = false\n";
+    let server = Portcullis::with_config(config).upstream(&backend.url()).start();
+    let guess = |request: portcullis_tests::Request| request.from("203.0.113.7").basic("victim", "guess").send().status;
+    for _ in 0..4 {
+        assert_eq!(guess(server.get("/private/x")), 401);
+        assert_eq!(guess(server.request("OPTIONS", "/private/x")), 200);
+        for target in public {
+            assert_eq!(guess(server.get(target)), 200, "{target}");
+        }
+    }
+    assert_eq!(guess(server.get("/private/x")), 401);
+    assert_eq!(guess(server.get("/private/x")), 423, "five failures in a row");
+    let stopped = server.stop();
+    assert_eq!((stopped.total("attempts_succeeded"), stopped.total("verified")), (0, 0));
+}
+
+#[test]
 fn rule_14_a_scanner_that_sends_and_hangs_up_is_judged_all_the_same() {
     let backend = Backend::start(|_| Answer::status(404));
     let server = Portcullis::new().upstream(&backend.url()).start();

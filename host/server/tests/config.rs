@@ -540,6 +540,10 @@ fn who_may_ask_is_neither_everyone_nor_strangers_at_the_gateway() {
          p.toml:5: decide.trusted: a network of all addresses: anyone could have anyone banned\n\
          p.toml:6: decide.id_header: found \"X Login\", expected the name of a header such as \"X-Login-Id\"",
     );
+    for taken in ["Authorization", "x-forwarded-for", "X-Real-IP", "X-Original-URI"] {
+        let found = refused(&format!("[decide]\nid_header = \"{taken}\"\n"));
+        assert!(found.contains("a header of its own such as \"X-Login-Id\": this one says something else"), "{found}");
+    }
     assert!(
         refused("[listen]\naddress = [\"0.0.0.0:80\"]\n[decide]\naddress = [\"127.0.0.1:80\"]\n").contains("p.toml:4")
     );

@@ -100,8 +100,14 @@ fn entry<'a>(record: &Record<'a>) -> Option<Entry<'a>> {
             (Happened::Login(LoginOutcome::from(*outcome)), Facts { known: *known, fingerprint, attributes }, offence)
         }
         Seen::Request { method, path, status } => {
-            let answered =
-                Answered { method: text(method), path: text(path), status: *status, referer: None, user_agent: None };
+            let answered = Answered {
+                method: text(method),
+                path: text(path),
+                status: *status,
+                referer: None,
+                user_agent: None,
+                vouched: true,
+            };
             (Happened::Request(answered), Facts { attributes, ..Facts::default() }, *status == 404)
         }
     };

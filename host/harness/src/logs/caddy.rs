@@ -71,6 +71,8 @@ pub(super) fn parse(line: &[u8]) -> Parsed<'_> {
     let answered = Answered {
         referer: request.headers.referer.and_then(|values| values.into_iter().next()).map(Text::of),
         user_agent: request.headers.user_agent.and_then(|values| values.into_iter().next()).map(Text::of),
+        // Caddy names a user only once it has checked who it is.
+        vouched: true,
         ..Answered::new(Text::of(request.method), path, status)
     };
     let client = fields.user_id.filter(|user| !user.is_empty()).map(Text::of);

@@ -130,11 +130,14 @@ pub struct Answered<'l> {
     pub referer: Option<Text<'l>>,
     /// What the client says it is, if the format has it.
     pub user_agent: Option<Text<'l>>,
+    /// Whoever wrote the line had checked that it was the client named. Else
+    /// that one is whom the request names, which may be anybody.
+    pub vouched: bool,
 }
 
 impl<'l> Answered<'l> {
     fn new(method: Text<'l>, path: Text<'l>, status: u16) -> Self {
-        Self { method, path, status, referer: None, user_agent: None }
+        Self { method, path, status, referer: None, user_agent: None, vouched: false }
     }
 
     fn into_owned(self) -> Answered<'static> {
@@ -144,6 +147,7 @@ impl<'l> Answered<'l> {
             status: self.status,
             referer: self.referer.map(Text::into_owned),
             user_agent: self.user_agent.map(Text::into_owned),
+            vouched: self.vouched,
         }
     }
 }

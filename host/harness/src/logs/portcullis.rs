@@ -83,7 +83,9 @@ pub(super) fn parse_json<'l>(calendar: &mut Calendar, line: &'l [u8]) -> Parsed<
             if !(100..1000).contains(&status) {
                 return Parsed::Unknown;
             }
-            let answered = Answered::new(Text::of(method), Text::of(queryless(path)), status);
+            let named = Answered::new(Text::of(method), Text::of(queryless(path)), status);
+            // Our own access lines name whom the gate knew.
+            let answered = Answered { vouched: true, ..named };
             let what = What::Request(answered);
             Parsed::Entry(Entry { at, from, client, what, offence: status == 404, facts: None })
         }

@@ -17,7 +17,10 @@ use crate::http::path::{DECODINGS_MAX, decode, is_plain, is_too_intricate};
 
 /// Guarded paths: each with all that lies below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Protected(Vec<Vec<Vec<u8>>>);
+pub struct Protected {
+    folded: Vec<Vec<Vec<u8>>>,
+    written: Vec<String>,
+}
 
 /// Paths whose POST is a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,16 +30,34 @@ impl Protected {
     /// Guards these paths and all below them.
     #[must_use]
     pub fn new<'p>(paths: impl IntoIterator<Item = &'p str>) -> Self {
-        Self(paths.into_iter().map(segments).collect())
+        let written: Vec<String> = paths.into_iter().map(str::to_owned).collect();
+        Self { folded: written.iter().map(|path| segments(path)).collect(), written }
     }
 
     /// Whether a request's path, as received and without its query, is guarded.
     #[must_use]
     pub fn guards(&self, path: &str) -> bool {
-        if self.0.iter().any(Vec::is_empty) {
+        if self.folded.iter().any(Vec::is_empty) {
             return true;
         }
-        any_reading(path, |read| self.0.iter().any(|prefix| begins_with(read, prefix)))
+        any_reading(path, |read| self.folded.iter().any(|prefix| begins_with(read, prefix)))
+    }
+
+    /// Whether a path lies there beyond doubt: as it is written in the
+    /// configuration, and in every reading. What guards errs on the side of
+    /// asking; what proves that a service has asked has to err on the other.
+    #[must_use]
+    pub fn surely_guards(&self, path: &str) -> bool {
+        self.written.iter().any(|written| {
+            let Some(rest) = path.strip_prefix(written.as_str()) else { return false };
+            let whole = written.ends_with('/') || rest.is_empty() || rest.starts_with('/');
+            let wanted = || written.split('/').filter(|segment| !segment.is_empty()).map(str::as_bytes);
+            let within = |read: &[&[u8]]| {
+                let mut read = read.iter();
+                wanted().all(|wanted| read.next().is_some_and(|read| *read == wanted))
+            };
+            whole && (wanted().next().is_none() || !any_reading(path, |read| !within(read)))
+        })
     }
 }
 
@@ -53,6 +74,17 @@ impl LoginPaths {
     #[must_use]
     pub fn contains(&self, path: &str) -> bool {
         !self.0.is_empty() && any_reading(path, |read| self.0.iter().any(|wanted| is_login(read, wanted)))
+    }
+
+    /// Whether a path is one of them beyond doubt: in every reading, but for
+    /// letter case, an extension and parameters at its end (`;jsessionid=x`).
+    #[must_use]
+    pub fn surely_contains(&self, path: &str) -> bool {
+        let at_end = |params: &str| !params.contains(['/', '\\', '%']);
+        let path = path.split_once(';').filter(|(_, params)| at_end(params)).map_or(path, |(path, _)| path);
+        path.starts_with('/')
+            && !path.contains("//")
+            && !any_reading(path, |read| !self.0.iter().any(|wanted| is_login(read, wanted)))
     }
 }
 
@@ -313,6 +345,51 @@ mod tests {
         let root = LoginPaths::new(["/"]);
         assert!(root.contains("/") && !root.contains("/x") && !root.contains("/x.y/z"));
         assert!(!LoginPaths::new([]).contains("/login"));
+    }
+
+    #[test]
+    fn rule_6_what_proves_something_is_written_as_it_is_configured_and_read_in_one_way() {
+        let protected = Protected::new(["/api", "/Files/v1", "/tree/"]);
+        for path in
+            ["/api", "/api/", "/api/x.json", "/api/a%20b", "/api/x/../y", "/api//x", "/Files/v1/x", "/tree/", "/tree/x"]
+        {
+            assert!(protected.surely_guards(path), "{path}");
+        }
+        for path in [
+            "/API/x",
+            "/api.json",
+            "/api.x/y",
+            "/api;v=1/x",
+            "/%61pi/x",
+            "//api/x",
+            "/x/../api",
+            "/public%2f..%2fapi",
+            "/api/../public",
+            "/api/..%2fpublic",
+            "/api/..;/public",
+            "/api/%252e%252e/public",
+            "/api\\..\\public",
+            "/apix",
+            "/files/v1/x",
+            "/tree",
+            "api/x",
+            "",
+        ] {
+            assert!(!protected.surely_guards(path), "{path}");
+        }
+        assert!(!protected.surely_guards(&format!("/api/{}", "x;/".repeat(200))), "too intricate to be read");
+        assert!(Protected::new(["/"]).surely_guards("/x/../%2fy") && !Protected::new([]).surely_guards("/"));
+
+        let logins = LoginPaths::new(["/login", "/script.php"]);
+        for path in ["/login", "/login/", "/Login", "/login.json", "/login;jsessionid=1", "/script.php/x/y"] {
+            assert!(logins.surely_contains(path), "{path}");
+        }
+        for path in
+            ["//login", "/x/../login", "/x;/../login", "/%6cogin", "/login;x/../y", "/x%2f..%2flogin", "/login/x"]
+        {
+            assert!(!logins.surely_contains(path), "{path}");
+        }
+        assert!(!logins.surely_contains(&format!("/comment{}", "/;".repeat(200))));
     }
 
     #[test]

@@ -18,6 +18,27 @@ use super::{AdminSocket, StoreKind};
 /// Longest path of a Unix socket that Linux takes.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
+/// Headers that say something else in what proxies ask, or in any request.
+const TAKEN_HEADERS: [&str; 17] = [
+    "accept",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "forwarded",
+    "host",
+    "origin",
+    "transfer-encoding",
+    "user-agent",
+    "x-forwarded-for",
+    "x-forwarded-method",
+    "x-forwarded-uri",
+    "x-original-method",
+    "x-original-uri",
+    "x-real-ip",
+];
+
 /// Text that isn't empty and holds no control characters.
 pub(super) fn text(value: &DeValue<'_>) -> Parsed<String> {
     let text = value.as_str().filter(|text| !text.is_empty() && !text.chars().any(char::is_control));
@@ -146,7 +167,11 @@ pub(super) fn socket_address(value: &DeValue<'_>) -> Parsed<SocketAddr> {
 pub(super) fn header_name(value: &DeValue<'_>) -> Parsed<HeaderName> {
     const FORM: &str = r#"the name of a header such as "X-Login-Id""#;
     let name = value.as_str().and_then(|text| HeaderName::from_bytes(text.as_bytes()).ok());
-    name.ok_or_else(|| Wrong::expected(FORM))
+    let name = name.ok_or_else(|| Wrong::expected(FORM))?;
+    if TAKEN_HEADERS.contains(&name.as_str()) {
+        return Err(Wrong::expected(r#"a header of its own such as "X-Login-Id": this one says something else"#));
+    }
+    Ok(name)
 }
 
 /// A final HTTP status.

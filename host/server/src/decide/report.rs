@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
@@ -60,6 +60,15 @@ impl Form {
 impl Decider {
     /// Takes a report. When the answer is there, what it led to is in force.
     pub(super) async fn report(&self, front: &Front, request: Request<Body>, by: IpAddr) -> Response<Body> {
+        // No proxy has an origin: a web page that has our address under its own
+        // name (DNS rebinding) may send what it likes, but not without this.
+        if request.headers().contains_key(ORIGIN) {
+            self.gatekeeper.counters().askers_untrusted.bump();
+            self.gatekeeper.note_refused(by, StatusCode::FORBIDDEN, "report-by-a-web-page");
+            let mut response = said(StatusCode::FORBIDDEN, "403 Forbidden: web pages don't report\n");
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return response;
+        }
         let Some(form) = Form::of(request.headers()) else {
             return said(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -67,13 +67,26 @@ impl Post {
     fn look(&self, front: &Front, asked: &Asked<'_>) -> Result<(), Refused> {
         // First of all (rule 11): of who is banned nothing else is looked at.
         self.gate.look(asked.source, Inquiry::Request).map_err(Refused::ByGate)?;
-        let named = front.asking.id_header.as_ref().and_then(|name| asked.headers.get(name));
+        let is_login = front.is_login(asked.method, asked.path);
+        let named = match &front.asking.id_header {
+            Some(name) => {
+                let mut values = asked.headers.get_all(name).iter();
+                let named = values.next();
+                if values.next().is_some() {
+                    return Err(Refused::Malformed("two ids"));
+                }
+                named
+            }
+            None => None,
+        };
         let id_case = front.id_case();
         let id = |text: &str| id_case.client_id(text).map_err(|_| Refused::Malformed("id"));
         let id = match (Presented::read(asked.headers), named) {
             (Err(_), _) => return Err(Refused::Malformed("credentials")),
-            // Whose attempt would it be?
+            // Whose attempt would it be (rule 7)? A login path has an id of its
+            // own, whether the proxy knows it or not.
             (Ok(Presented::Basic(_)), Some(_)) => return Err(Refused::Malformed("two ids")),
+            (Ok(Presented::Basic(_)), None) if is_login => return Err(Refused::Malformed("two ids")),
             (Ok(Presented::Basic(credentials)), None) => Some(id(&credentials.id)?),
             (Ok(Presented::Nothing | Presented::NotBasic), Some(value)) => {
                 let text = str::from_utf8(value.as_bytes()).map_err(|_| Refused::Malformed("id"))?;
@@ -81,7 +94,7 @@ impl Post {
             }
             (Ok(Presented::Nothing | Presented::NotBasic), None) => None,
         };
-        if id.is_none() && !front.is_login(asked.method, asked.path) {
+        if id.is_none() && !is_login {
             return Ok(());
         }
         self.gate.look(asked.source, Inquiry::Login(id.as_ref())).map_err(Refused::ByGate)

@@ -33,6 +33,9 @@ impl Login {
     }
 }
 
+/// Methods that many a service answers before it looks at credentials.
+const UNASKED_METHODS: [&str; 2] = ["OPTIONS", "TRACE"];
+
 /// How the own credentials answered.
 enum Checked {
     Right,
@@ -227,9 +230,9 @@ impl Post {
                 }
             }
         };
-        let guarded = login.by_form || by_upstream.guarded.guards(visit.facts.path());
-        let Some(outcome) = forwarded.status().and_then(|status| by_upstream.outcome(status, login.by_form, guarded))
-        else {
+        let (method, path) = (visit.facts.method(), visit.facts.path());
+        let ended = |status| by_upstream.outcome(status, method, path, login.by_form);
+        let Some(outcome) = forwarded.status().and_then(ended) else {
             // Dropping the admission makes it no attempt.
             return Answer::reply(forwarded.into_response());
         };
@@ -361,13 +364,16 @@ impl UpstreamAuthentication {
 
     /// Rule 6: on a login path success is what the operator says it is, since
     /// many a form answers 200 or 302 to a wrong secret. Basic credentials were
-    /// right only where the service is known to look at them: a public page
-    /// answers 200 to any.
-    pub(super) fn outcome(&self, status: StatusCode, by_form: bool, guarded: bool) -> Option<Outcome> {
+    /// right only where the service is known beyond doubt to look at them: a
+    /// public page answers 200 to any, and whoever could have that taken for a
+    /// success would never be banned.
+    pub(super) fn outcome(&self, status: StatusCode, method: &str, path: &str, by_form: bool) -> Option<Outcome> {
         let success = if by_form {
-            self.success_statuses.contains(&status.as_u16())
+            self.success_statuses.contains(&status.as_u16()) && self.login_paths.surely_contains(path)
         } else {
-            guarded && (status.is_success() || status.is_redirection())
+            (status.is_success() || status.is_redirection())
+                && !UNASKED_METHODS.iter().any(|unasked| method.eq_ignore_ascii_case(unasked))
+                && self.guarded.surely_guards(path)
         };
         match (self.is_failure(status, by_form), success) {
             (true, _) => Some(Outcome::Failure),
@@ -416,7 +422,10 @@ mod tests {
             failure_statuses: vec![401, 403],
             success_statuses: vec![303],
         };
-        let outcome = |status: u16, by_form| by_upstream.outcome(StatusCode::from_u16(status).unwrap(), by_form, true);
+        let outcome = |status: u16, by_form| {
+            let path = if by_form { "/login" } else { "/private/x" };
+            by_upstream.outcome(StatusCode::from_u16(status).unwrap(), "POST", path, by_form)
+        };
         for (status, basic, form) in [
             (200, Some(Outcome::Success), None),
             (204, Some(Outcome::Success), None),
@@ -431,8 +440,18 @@ mod tests {
         ] {
             assert_eq!((outcome(status, false), outcome(status, true)), (basic, form), "{status}");
         }
-        let public = |status| by_upstream.outcome(status, false, false);
+        let public = |status| by_upstream.outcome(status, "GET", "/public", false);
         assert_eq!(public(StatusCode::OK), None, "a public page says nothing about credentials");
         assert_eq!(public(StatusCode::UNAUTHORIZED), Some(Outcome::Failure));
+        // What a service may have answered without a look at them proves nothing, and fails as ever.
+        for (method, path) in
+            [("OPTIONS", "/private"), ("trace", "/private"), ("GET", "/Private"), ("GET", "/x/../private")]
+        {
+            let asked = |status| by_upstream.outcome(status, method, path, false);
+            assert_eq!(asked(StatusCode::OK), None, "{method} {path}");
+            assert_eq!(asked(StatusCode::UNAUTHORIZED), Some(Outcome::Failure), "{method} {path}");
+        }
+        assert_eq!(by_upstream.outcome(StatusCode::SEE_OTHER, "POST", "/note/../login", true), None);
+        assert_eq!(by_upstream.outcome(StatusCode::FORBIDDEN, "POST", "/note/../login", true), Some(Outcome::Failure));
     }
 }

@@ -28,7 +28,8 @@ impl Gatekeeper {
     /// An event that was seen elsewhere: judged, and what came of it told in
     /// the log and counted. When this returns, orders are in force; whether a
     /// ban is durable is the caller's to wait for
-    /// ([`Keeper::settled`](crate::state::Keeper::settled)).
+    /// ([`Keeper::settled`](crate::state::Keeper::settled)), and the line in the
+    /// log doesn't wait: nobody is answered before.
     ///
     /// `id_case` is how ids are compared where the event comes from.
     pub fn observe(&self, entry: &Entry<'_>, origin: Origin<'_>, id_case: IdCase) -> Sighted {
@@ -44,7 +45,8 @@ impl Gatekeeper {
                 let login = post.front.load().login_seen(answered, entry.client.is_some());
                 match login {
                     Some(outcome) => post.observe_both(&seen, outcome, answered),
-                    None => post.observe_request(&seen, answered, seen.id),
+                    // A name that whoever asked has chosen keeps no scanner from being one.
+                    None => post.observe_request(&seen, answered, seen.id.filter(|_| answered.vouched)),
                 }
             }
             What::FailedRequest(answered) => post.observe_both(&seen, Outcome::Failure, answered),
@@ -72,7 +74,7 @@ impl Front {
             return None;
         }
         let status = StatusCode::from_u16(answered.status).ok()?;
-        by_upstream.outcome(status, by_form, by_form || by_upstream.guarded.guards(&path))
+        by_upstream.outcome(status, &answered.method.decoded(), &path, by_form)
     }
 }
 
