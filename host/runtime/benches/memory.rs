@@ -16,6 +16,7 @@ mod world;
 use std::alloc::System;
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use portcullis_domain::{ClientId, Kind, Outcome};
 use portcullis_tests::{Spread, report_goal};
@@ -31,8 +32,17 @@ const ONE: &str = "--sources";
 const SOURCES: [u32; 5] = [500_000, 650_000, 800_000, 900_000, 1_000_000];
 const SOURCES_QUICK: [u32; 3] = [500_000, 750_000, 1_000_000];
 /// What is said of a source at each of these.
-const STEPS: [&str; 4] =
-    ["a 404 drawn", "and a login failed, its id waiting", "the wait over: **tracked**", "and banned by a second 404"];
+const STEPS: [&str; 4] = [
+    "a login failed, the wait over",
+    "and a 404 drawn: **tracked**",
+    "and another login failed, its id waiting",
+    "and banned by a second 404, the wait over",
+];
+const TRACKED: usize = 1;
+/// Virtual time in which all logins fail: waits end by the way, as they do in service.
+const LOGINS: Duration = Duration::from_secs(60);
+/// As often as a server does.
+const SWEEP: Duration = Duration::from_secs(1);
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -46,7 +56,7 @@ fn main() {
     for (step, name) in STEPS.iter().enumerate() {
         let [resident, allocated] = [0, 1].map(|which| Spread::of(runs.iter().map(|run| run[step][which])));
         println!("| {name} | {} | {} |", resident.show(0), allocated.show(0));
-        if step == 2 {
+        if step == TRACKED {
             report_goal("memory", resident);
         }
     }
@@ -70,24 +80,38 @@ fn measure(sources: u32) {
         let admitted = world.gate.admit(source(n)).unwrap();
         world.gate.judge_request(&admitted, &world::request(n, 404));
     };
+    let fail = |n| {
+        let turn = world.pass(source(n), &ClientId::new(&format!("client-{n}")).unwrap());
+        world.gate.judge_attempt(turn, &finished(Outcome::Failure));
+    };
     // Instances and all else that is made once.
     missing(sources);
+    fail(sources);
     let before = now();
     let say = || {
         let (resident, allocated) = now();
         let each = |now: usize, before: usize| (now as f64 - before as f64) / f64::from(sources);
         println!("{} {}", each(resident, before.0), each(allocated, before.1));
     };
+    let wait_over = || {
+        world.clock.advance(PAUSE);
+        world.gate.sweep();
+    };
+    let sweeps = u32::try_from(LOGINS.as_secs() / SWEEP.as_secs()).unwrap();
+    for n in 0..sources {
+        if n % (sources / sweeps) == 0 {
+            world.clock.advance(SWEEP);
+            world.gate.sweep();
+        }
+        fail(n);
+    }
+    wait_over();
+    say();
     (0..sources).for_each(missing);
     say();
-    for n in 0..sources {
-        let turn = world.pass(source(n), &ClientId::new(&format!("client-{n}")).unwrap());
-        world.gate.judge_attempt(turn, &finished(Outcome::Failure));
-    }
+    (0..sources).for_each(fail);
     say();
-    world.clock.advance(PAUSE);
-    world.gate.sweep();
-    say();
+    wait_over();
     (0..sources).for_each(missing);
     say();
 }
@@ -97,6 +121,5 @@ fn now() -> (usize, usize) {
     let stats = ALLOCATOR.stats();
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    let grown = stats.bytes_allocated.wrapping_add_signed(stats.bytes_reallocated);
-    (1024 * kib.unwrap().parse::<usize>().unwrap(), grown.wrapping_sub(stats.bytes_deallocated))
+    (1024 * kib.unwrap().parse::<usize>().unwrap(), stats.bytes_allocated - stats.bytes_deallocated)
 }
