@@ -1,5 +1,6 @@
 //! The running server, as those see it who administer it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,6 +18,7 @@ use crate::log::Log;
 use crate::setup::{LoadedPolicy, PreparedDoor, Setup};
 use crate::state::Keeper;
 use crate::swap::SwapRequests;
+use crate::tls::Certificate;
 use crate::watch::Watches;
 
 /// What is in force, swapped as a whole.
@@ -37,6 +39,17 @@ impl InForce {
     pub fn of(setup: &Setup, since: jiff::Timestamp) -> Self {
         let (config, policies, doors) = (setup.config.clone(), setup.policies.clone(), setup.doors.clone());
         Self { config, policies, doors, since }
+    }
+
+    /// The certificates that its listeners show, each file once.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<&Certificate> {
+        let tls = self.doors.iter().filter_map(|door| door.door.tls.as_ref());
+        let mut files = BTreeSet::new();
+        tls.flat_map(|tls| tls.certificates())
+            .map(|certificate| &**certificate)
+            .filter(|certificate| files.insert(certificate.file()))
+            .collect()
     }
 }
 

@@ -6,6 +6,7 @@
 //! later is added as a field: a client passes over what it doesn't know.
 
 mod shadow;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use utoipa::ToSchema;
 use crate::counters::Fate;
 
 pub use shadow::{Shadow, ShadowReset, ShadowSubject, Shadows, Trusted};
+pub use tls::{Certificate, TlsStatus};
 
 /// Entries of a page unless asked otherwise.
 pub const PAGE_DEFAULT: usize = 100;
@@ -55,6 +57,9 @@ pub struct Status {
     pub state: StateStatus,
     /// What keeps banned sources out in the kernel, if anything does.
     pub firewall: Option<FirewallStatus>,
+    /// TLS, if a listener speaks it.
+    #[serde(default)]
+    pub tls: Option<TlsStatus>,
     /// The journal.
     pub journal: JournalStatus,
     /// The log.

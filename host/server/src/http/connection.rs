@@ -68,7 +68,7 @@ pub enum Certified<'c> {
 pub struct Connection {
     peer: SocketAddr,
     /// Of one that came through an entrance.
-    arrived: OnceLock<Arrived>,
+    arrived: OnceLock<Box<Arrived>>,
     local: SocketAddr,
     clock: Arc<Clock>,
     /// Requests and replies whose bodies aren't at their end.
@@ -130,9 +130,9 @@ impl Connection {
     /// client that a proxy announced with the PROXY protocol.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
-        match self.arrived.get() {
-            Some(Arrived { announced: Some(Announced::Client { source, .. }), .. }) => *source,
-            _ => self.peer,
+        match self.arrived.get().and_then(|arrived| arrived.announced) {
+            Some(Announced::Client { source, .. }) => source,
+            Some(Announced::Itself) | None => self.peer,
         }
     }
 
@@ -140,7 +140,7 @@ impl Connection {
     /// says about clients is nobody's word.
     #[must_use]
     pub fn speaks_for_itself(&self) -> bool {
-        matches!(self.arrived.get(), Some(Arrived { announced: Some(Announced::Itself), .. }))
+        self.arrived.get().is_some_and(|arrived| arrived.announced == Some(Announced::Itself))
     }
 
     /// Whether it is encrypted.
@@ -169,7 +169,7 @@ impl Connection {
 
     /// Tells what was found out at the entrance; once.
     pub(super) fn arrives(&self, arrived: Arrived) {
-        let _once = self.arrived.set(arrived);
+        let _once = self.arrived.set(Box::new(arrived));
     }
 
     /// What comes first isn't a head.

@@ -3,8 +3,6 @@
 //! Names, labels and meanings are promises to dashboards and alerts: new ones may
 //! come, those that are here stay.
 
-use std::collections::BTreeSet;
-
 use portcullis_runtime::{Cause, Rung};
 
 use super::scrape::{Family, Metric, Samples, Seen, SeenPolicy};
@@ -344,13 +342,8 @@ pub const FAMILIES: &[Family] = &[
         &["file"],
         "When a certificate of a listener expires.",
         |seen, out| {
-            // Several listeners can show the same one.
-            let mut files = BTreeSet::new();
-            let certificates = seen.in_force.doors.iter().filter_map(|door| door.door.tls.as_ref());
-            for certificate in certificates.flat_map(|tls| tls.certificates()) {
-                if files.insert(certificate.file()) {
-                    out.labelled([&certificate.file().display().to_string()], seconds(certificate.not_after()));
-                }
+            for certificate in seen.in_force.certificates() {
+                out.labelled([&certificate.file().display().to_string()], seconds(certificate.not_after()));
             }
         },
     ),

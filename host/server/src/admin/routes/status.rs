@@ -11,8 +11,8 @@ use portcullis_runtime::Cause;
 
 use super::health::readiness;
 use crate::admin::api::{
-    FirewallStatus, Health, JournalStatus, LogStatus, Plugin, Policy, StateStatus, Status, Tripped, Watch, time,
-    wall_time,
+    Certificate, FirewallStatus, Health, JournalStatus, LogStatus, Plugin, Policy, StateStatus, Status, TlsStatus,
+    Tripped, Watch, time, wall_time,
 };
 use crate::admin::extract::NoQuery;
 use crate::admin::problem::Problem;
@@ -21,6 +21,7 @@ use crate::counters::Fate;
 use crate::firewall::FirewallHealth;
 use crate::running::{InForce, Running};
 use crate::setup::LoadedPolicy;
+use crate::tls;
 use crate::watch::WatchStatus;
 
 /// The server as a whole: what is in force, and how it does
@@ -60,6 +61,7 @@ pub fn status(running: &Running) -> Status {
         waits: count(sizes.waits),
         state: state(running, &config.state.store),
         firewall: running.firewall.as_ref().map(|firewall| firewall_status(firewall.health())),
+        tls: tls(running, &in_force),
         journal: journal(running, &in_force),
         log: log(running),
         totals: running.counters.all().map(|(name, count)| (name.to_owned(), count)).collect(),
@@ -201,6 +203,19 @@ fn firewall_status(health: FirewallHealth) -> FirewallStatus {
         mended: health.mended,
         failing: health.failing,
     }
+}
+
+fn tls(running: &Running, in_force: &InForce) -> Option<TlsStatus> {
+    let certificates = in_force.certificates();
+    let shown = |certificate: &&tls::Certificate| Certificate {
+        file: certificate.file().display().to_string(),
+        names: certificate.names().to_vec(),
+        expires: wall_time(certificate.not_after()),
+    };
+    (!certificates.is_empty()).then(|| TlsStatus {
+        handshakes_under_way: count(running.handshakes.get()),
+        certificates: certificates.iter().map(shown).collect(),
+    })
 }
 
 fn journal(running: &Running, in_force: &InForce) -> JournalStatus {

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use super::bans::{ban_table, fetch};
 use super::{Common, lines, path_part, print_json, short_duration, short_time, table, width};
-use crate::admin::api::{Ban, FirewallStatus, Policy, PolicyDetail, Status, Watch};
+use crate::admin::api::{Ban, FirewallStatus, Policy, PolicyDetail, Status, TlsStatus, Watch};
 use crate::cli::{Failed, client, print};
 use crate::config::printable;
+use crate::tls::HandshakeFailure;
 
 /// Bans of one policy that are listed.
 const BANS_SHOWN: usize = 50;
@@ -44,6 +45,17 @@ pub(in crate::cli) fn status(args: &StatusArgs) -> Result<(), Failed> {
     }
     let bans: Vec<Ban> = bans.iter().map(client::read).collect::<Result<_, _>>()?;
     print(&one(&client::read(&value)?, &bans))
+}
+
+fn handshakes(tls: &TlsStatus, total: impl Fn(&str) -> u64) -> String {
+    let failed = |failure: &HandshakeFailure| total(&format!("handshakes_{}", failure.name().replace('-', "_")));
+    format!(
+        "{} handshakes, {} sessions resumed, {} failed, {} under way",
+        total("handshakes_full"),
+        total("handshakes_resumed"),
+        HandshakeFailure::ALL.iter().map(failed).sum::<u64>(),
+        tls.handshakes_under_way
+    )
 }
 
 fn whole(status: &Status) -> String {
@@ -81,6 +93,12 @@ fn whole(status: &Status) -> String {
     }
     for watch in &status.watches {
         row("watches", &watches(watch));
+    }
+    if let Some(tls) = &status.tls {
+        row("tls", &handshakes(tls, total));
+        for certificate in &tls.certificates {
+            row("", &format!("{} until {} UTC", certificate.file, short_time(&certificate.expires)));
+        }
     }
     row("ready", if status.ready.ready { "yes" } else { "NO" });
     for reason in &status.ready.reasons {
