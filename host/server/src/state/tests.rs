@@ -528,6 +528,15 @@ fn as_in_the_file(reader: &Connection) -> Option<(u32, u32, u32)> {
     reader.query_row(all, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).ok()
 }
 
+/// Says that it is enough when it goes, be it by a panic.
+struct Ending<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn how_far_a_log_was_read_is_in_the_file_together_with_what_came_of_it_at_every_moment() {
     const STATES: usize = 20;
@@ -550,6 +559,8 @@ fn how_far_a_log_was_read_is_in_the_file_together_with_what_came_of_it_at_every_
             }
             line
         });
+        // Whatever comes, the reading ends.
+        let reading_ends = Ending(&enough);
         let mut seen = BTreeSet::new();
         while seen.len() < STATES {
             if let Some((count, line, total)) = as_in_the_file(&reader) {
@@ -557,7 +568,7 @@ fn how_far_a_log_was_read_is_in_the_file_together_with_what_came_of_it_at_every_
                 seen.insert(line);
             }
         }
-        enough.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(reading_ends);
         reading.join().unwrap()
     });
     drop(kept);
