@@ -432,7 +432,7 @@ mod tests {
             (302, Some(Outcome::Success), None),
             (303, Some(Outcome::Success), Some(Outcome::Success)),
             (401, Some(Outcome::Failure), Some(Outcome::Failure)),
-            (403, Some(Outcome::Failure), Some(Outcome::Failure)),
+            (403, None, Some(Outcome::Failure)),
             (404, None, None),
             (429, None, None),
             (500, None, None),
