@@ -21,7 +21,7 @@ pub struct Report {
     #[schema(schema_with = moment)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at: Option<serde_json::Value>,
-    /// The client auth id: of a login who it was said to be, of a request who it was. Empty: none.
+    /// The client auth id: of a login who it was said to be, of a request whom it named. Empty: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// Whether such an id exists.
@@ -183,7 +183,7 @@ const fn auth_request() {}
         (status = PAYLOAD_TOO_LARGE, body = Taken, description = "Too long or too many; what came before was taken"),
         (status = REQUEST_TIMEOUT, body = Taken, description = "Too slow; what came before was taken"),
         (status = UNSUPPORTED_MEDIA_TYPE, description = "Neither of the two"),
-        (status = FORBIDDEN, description = "The peer isn't in decide.trusted"),
+        (status = FORBIDDEN, description = "The peer isn't in decide.trusted, or the report has an Origin"),
     ))]
 const fn report() {}
 
