@@ -321,10 +321,10 @@ fn rule_39_what_a_login_is_stands_in_one_place_for_requests_that_were_answered_e
         let status: Value = serde_json::from_str(&server.administration("/v1/status")).unwrap();
         ["attempts_failed", "attempts_succeeded"].map(|name| status["totals"][name].as_u64().unwrap())
     };
-    assert_eq!(totals(), [6, 0]);
+    assert_eq!(totals(), [7, 0]);
     // A success resets: of a form by what is said to be one, of Basic where the service demands it.
     take(&server, &[form(303), basic("/api/x", 200)]);
-    assert_eq!(totals(), [6, 2]);
+    assert_eq!(totals(), [7, 2]);
     take(&server, &[form(401), basic("/", 401), basic("/", 401), basic("/", 401)]);
     for client in ["203.0.113.7", "203.0.113.8", "203.0.113.9"] {
         assert_eq!(about(&server, client).send().status, 200, "{client}");

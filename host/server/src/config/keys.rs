@@ -204,7 +204,7 @@ pub const KEYS: &[Key] = &[
         "auth.failure_statuses",
         STATUSES,
         "[401, 403]",
-        "Upstream mode: statuses that mean a failed login on login paths; for Basic only 401 of these counts.",
+        "Upstream mode: statuses that mean a failed login, on login paths and in answer to Basic credentials. Where a 403 only says that somebody may not, leave it out.",
     ),
     key(
         "auth.success_statuses",

@@ -357,11 +357,6 @@ impl FileAuthentication {
 }
 
 impl UpstreamAuthentication {
-    /// A 403 in answer to Basic credentials says that they were right, and not enough.
-    fn is_failure(&self, status: StatusCode, by_form: bool) -> bool {
-        (by_form || status == StatusCode::UNAUTHORIZED) && self.failure_statuses.contains(&status.as_u16())
-    }
-
     /// Rule 6: on a login path success is what the operator says it is, since
     /// many a form answers 200 or 302 to a wrong secret. Basic credentials were
     /// right only where the service is known beyond doubt to look at them: a
@@ -375,7 +370,7 @@ impl UpstreamAuthentication {
                 && !UNASKED_METHODS.iter().any(|unasked| method.eq_ignore_ascii_case(unasked))
                 && self.guarded.surely_guards(path)
         };
-        match (self.is_failure(status, by_form), success) {
+        match (self.failure_statuses.contains(&status.as_u16()), success) {
             (true, _) => Some(Outcome::Failure),
             (false, true) => Some(Outcome::Success),
             (false, false) => None,
@@ -432,7 +427,7 @@ mod tests {
             (302, Some(Outcome::Success), None),
             (303, Some(Outcome::Success), Some(Outcome::Success)),
             (401, Some(Outcome::Failure), Some(Outcome::Failure)),
-            (403, None, Some(Outcome::Failure)),
+            (403, Some(Outcome::Failure), Some(Outcome::Failure)),
             (404, None, None),
             (429, None, None),
             (500, None, None),
