@@ -210,7 +210,7 @@ fn where_little_can_be_sent_at_once_the_table_is_made_in_parts() {
     let banned = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
     let before: Vec<_> = (0..10_000).map(|n| (IpNet::from(banned(n)), 100)).collect();
     let mut house = House::new(config(), 20_000, &before[..10]);
-    house.kernel.lock().unwrap().room = Some(2 * 212_992);
+    house.kernel.lock().unwrap().room = Some(250_000);
     before.iter().for_each(|&(network, seconds)| house.ban(network, seconds));
     house.shared.owe();
     house.kernel.lock().unwrap().table = None;
