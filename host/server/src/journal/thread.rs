@@ -36,6 +36,8 @@ impl Scribe {
         let mut scribe = Self { shared, writer, looked: Instant::now(), missing: 0 };
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
             scribe.run();
+            // The folder is free when it is said that this has ended.
+            drop(scribe);
             drop(running);
         })?;
         Ok(ended)
