@@ -54,6 +54,8 @@ struct Noted {
     bans: u64,
     /// One of them hasn't been taken.
     urgent: bool,
+    /// Somebody waits for what is noted to be taken.
+    wanted: bool,
     /// Since when something waits to be taken.
     since: Option<Instant>,
     /// Changes that are being written.
@@ -173,15 +175,15 @@ impl Shared {
         }
     }
 
-    /// Waits until a ban is noted, until then, or until the end; while writing
-    /// fails (`calm`), bans don't wake.
+    /// Waits until a ban is noted or somebody waits for room, until then, or until
+    /// the end; while writing fails (`calm`), neither wakes.
     pub(super) fn wait(&self, until: Instant, calm: bool) -> Wake {
         let mut noted = self.noted.lock();
         loop {
             if noted.phase != Phase::Open {
                 return Wake::Close;
             }
-            if noted.urgent && !calm || self.wake.wait_until(&mut noted, until).timed_out() {
+            if (noted.urgent || noted.wanted) && !calm || self.wake.wait_until(&mut noted, until).timed_out() {
                 return Wake::Look;
             }
         }
@@ -229,7 +231,7 @@ impl Shared {
         let too_many = |noted: &mut Noted| noted.changes.len() > changes_max && noted.phase == Phase::Open;
         let mut noted = self.noted.lock();
         if too_many(&mut noted) {
-            noted.urgent = true;
+            noted.wanted = true;
             self.wake.notify_one();
             let _timed_out = self.taken.wait_while_for(&mut noted, too_many, patience);
         }
@@ -241,7 +243,7 @@ impl Shared {
         let _no_step = self.steps.write();
         let totals = totals();
         let mut noted = self.noted.lock();
-        noted.urgent = false;
+        (noted.urgent, noted.wanted) = (false, false);
         let mut changes = std::mem::take(&mut noted.changes);
         let since = noted.since.take();
         // What is owed came of lines, too.

@@ -9,7 +9,7 @@ use portcullis_domain::{By, Capacity, Cause, ClientId, Keep, KeptEntry, KeptStat
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::noted::Owed;
+use super::noted::{Owed, Wake};
 use super::*;
 
 const START: u64 = 1_700_000_000;
@@ -385,7 +385,7 @@ fn totals_are_written_even_if_nothing_else_changes() {
 fn the_log_is_moved_into_the_file_when_it_has_grown() {
     let place = Place::new();
     let (kept, mut writer) = Kept::by_hand(&place.path(), at(0));
-    for n in 0..40_000 {
+    for n in 0..20_000 {
         kept.put("ban", &Subject::Source(address(n)), &[7; 200], None);
     }
     writer.turn();
@@ -401,6 +401,18 @@ fn the_log_is_moved_into_the_file_when_it_has_grown() {
     writer.paces = Paces::default();
     writer.move_log().unwrap();
     assert_eq!(writer.file.bytes().1, 0);
+}
+
+#[test]
+fn the_log_is_bounded_though_there_is_always_more_to_write() {
+    let place = Place::new();
+    let (kept, mut writer) = Kept::by_hand(&place.path(), at(0));
+    for n in 0..100_000 {
+        kept.put("ban", &Subject::Source(address(n)), &[7; 200], None);
+    }
+    writer.turn();
+    let bytes = writer.file.bytes().1;
+    assert!(bytes < 40 << 20, "{bytes}");
 }
 
 #[test]
@@ -608,9 +620,11 @@ fn who_reads_faster_than_can_be_written_waits_and_not_for_ever() {
     fill();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| kept.keeper.let_follow());
-        while !kept.keeper.0.shared.is_urgent() {
-            std::thread::yield_now();
-        }
+        let soon = Instant::now() + Duration::from_secs(60);
+        assert_eq!(kept.keeper.0.shared.wait(soon, false), Wake::Look);
+        assert!(Instant::now() < soon, "the writer is woken");
+        // It would take more for as long as there is any, and do nothing else.
+        assert!(!kept.keeper.0.shared.is_urgent(), "and by no ban");
         assert!(!waiting.is_finished());
         writer.turn();
         waiting.join().unwrap();

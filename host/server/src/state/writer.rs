@@ -33,6 +33,8 @@ pub(super) const PIECE: usize = 4096;
 const SWEEP_PIECE: usize = 2048;
 /// Size of SQLite's log from which it is moved into the file.
 const LOG_BYTES_MAX: u64 = 4 << 20;
+/// So many times that, and it is moved though bans wait: they would come for ever.
+const LOG_TIMES_MAX: u64 = 4;
 /// Free pages that are given back at once.
 const VACUUM_PIECE: i64 = 512;
 
@@ -118,6 +120,12 @@ impl Writer {
             }
             self.known.totals.clone_from(&taken.totals);
             self.committed(&taken, &piece, began);
+            if self.file.bytes().1 >= LOG_TIMES_MAX * self.paces.log_bytes_max
+                && let Err(error) = self.move_log()
+            {
+                self.shared.put_back(taken.changes);
+                return Err(error);
+            }
             if self.shared.is_urgent() {
                 let newer = self.shared.take(!self.places_wait, &self.totals);
                 (taken.bans, taken.totals) = (newer.bans, newer.totals);

@@ -2,15 +2,21 @@
 //! folder, and now and then one looks anyway.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use notify::event::ModifyKind;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use parking_lot::Mutex;
+
+/// How often logs are looked at even where the system tells of no change, as on
+/// network file systems.
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What was heard since the last look.
 #[derive(Debug, Default)]
@@ -59,7 +65,11 @@ pub(super) struct Bell {
     hears: Receiver<()>,
     ringer: Ringer,
     watcher: Option<RecommendedWatcher>,
-    folders: BTreeSet<PathBuf>,
+    /// Watched folders, and which ones they were: another may have got the name.
+    folders: BTreeMap<PathBuf, (u64, u64)>,
+    interval: Duration,
+    /// When everything was looked at last.
+    all_at: Instant,
 }
 
 impl Bell {
@@ -78,7 +88,8 @@ impl Bell {
         if let Err(error) = &watcher {
             tracing::warn!("watched logs are looked at once a second only: {error}");
         }
-        Self { ear, hears, ringer, watcher: watcher.ok(), folders: BTreeSet::new() }
+        let (interval, all_at) = (LOOK_INTERVAL, Instant::now());
+        Self { ear, hears, ringer, watcher: watcher.ok(), folders: BTreeMap::new(), interval, all_at }
     }
 
     /// What rings it from elsewhere.
@@ -90,31 +101,44 @@ impl Bell {
     /// with the log that it belongs to, and folders beside theirs.
     pub(super) fn listen(&mut self, names: BTreeMap<PathBuf, PathBuf>, more: impl IntoIterator<Item = PathBuf>) {
         let of_names = names.keys().filter_map(|name| name.parent()).map(Path::to_path_buf);
-        let folders: BTreeSet<PathBuf> = of_names.chain(more).collect();
+        let names_of_folders: BTreeSet<PathBuf> = of_names.chain(more).collect();
         if let Some(watcher) = &mut self.watcher {
-            for gone in self.folders.difference(&folders) {
-                let _not_watched_any_more = watcher.unwatch(gone);
-            }
-            let mut watched: BTreeSet<PathBuf> = self.folders.intersection(&folders).cloned().collect();
-            for new in folders.difference(&self.folders) {
-                match watcher.watch(new, RecursiveMode::NonRecursive) {
+            let which = |folder: &Path| fs::metadata(folder).ok().map(|found| (found.dev(), found.ino()));
+            let folders: BTreeMap<PathBuf, (u64, u64)> =
+                names_of_folders.into_iter().filter_map(|folder| Some((folder.clone(), which(&folder)?))).collect();
+            self.folders.retain(|folder, known| {
+                let stays = folders.get(folder) == Some(known);
+                if !stays {
+                    let _not_watched_any_more = watcher.unwatch(folder);
+                }
+                stays
+            });
+            for (new, known) in folders {
+                if self.folders.contains_key(&new) {
+                    continue;
+                }
+                match watcher.watch(&new, RecursiveMode::NonRecursive) {
                     Ok(()) => {
-                        watched.insert(new.clone());
+                        self.folders.insert(new, known);
                     }
-                    // One that isn't there is tried again.
+                    // It is tried again.
                     Err(error) => tracing::debug!("{} is looked at once a second only: {error}", new.display()),
                 }
             }
-            self.folders = watched;
         }
         *self.ear.names.lock() = names;
     }
 
-    /// Waits until something is heard, for so long at most.
-    pub(super) fn wait(&self, patience: Duration) -> Heard {
-        let timed_out = self.hears.recv_timeout(patience).is_err();
+    /// Waits until something is heard, or until it is time to look at everything
+    /// anyway, however much is heard of some; not at all if there is more to do.
+    pub(super) fn wait(&mut self, more_to_do: bool) -> Heard {
+        let due = self.interval.saturating_sub(self.all_at.elapsed());
+        let timed_out = self.hears.recv_timeout(if more_to_do { Duration::ZERO } else { due }).is_err();
         let mut heard = std::mem::take(&mut *self.ear.heard.lock());
-        heard.all |= timed_out;
+        heard.all |= timed_out || self.all_at.elapsed() >= self.interval;
+        if heard.all {
+            self.all_at = Instant::now();
+        }
         heard
     }
 }
@@ -141,4 +165,59 @@ impl Ear {
 
 const fn is_growth(kind: EventKind) -> bool {
     matches!(kind, EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Any))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits for what is looked for, as long as it may take at most.
+    fn hears(bell: &mut Bell, mut is_it: impl FnMut(&Heard) -> bool) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(10) {
+            if is_it(&bell.wait(false)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    #[test]
+    fn everything_is_looked_at_in_time_however_often_one_log_grows() {
+        let mut bell = Bell::new();
+        bell.interval = Duration::from_millis(50);
+        let ringer = bell.ringer();
+        ringer.ring();
+        let seen = hears(&mut bell, |heard| {
+            ringer.ring();
+            heard.all
+        });
+        assert!(seen);
+    }
+
+    #[test]
+    fn a_folder_that_has_taken_the_place_of_another_is_listened_to() {
+        let base = tempfile::tempdir().unwrap();
+        let (folder, log) = (base.path().join("logs"), base.path().join("logs/x.log"));
+        let mut bell = Bell::new();
+        bell.interval = Duration::from_secs(3600);
+        let names = || BTreeMap::from([(log.clone(), log.clone())]);
+        fs::create_dir(&folder).unwrap();
+        bell.listen(names(), []);
+        fs::rename(&folder, base.path().join("old")).unwrap();
+        fs::create_dir(&folder).unwrap();
+        bell.listen(names(), []);
+        let ringer = bell.ringer();
+        // What was there before may have been told of.
+        let heard = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::park_timeout(Duration::from_secs(8));
+                ringer.stop();
+            });
+            fs::write(&log, "one\n").unwrap();
+            let listening = bell.ringer();
+            hears(&mut bell, |heard| heard.grown.contains(&log) || listening.is_over()) && !listening.is_over()
+        });
+        assert!(heard);
+    }
 }

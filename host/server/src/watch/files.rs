@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::follow::{Begin, Followed};
 use super::generation::open;
+use super::known::Known;
 use super::place::Place;
 use super::places::Places;
 use super::siblings;
@@ -34,7 +35,7 @@ pub(super) struct Logs {
     watch: Arc<str>,
     patterns: Vec<String>,
     begin: Begin,
-    places: Places,
+    pub(super) places: Places,
     pub(super) logs: BTreeMap<PathBuf, Log>,
     too_many: bool,
 }
@@ -53,8 +54,17 @@ impl Logs {
         let was_here = here_before.iter().any(|(file, _)| &**file == HERE_BEFORE);
         // What has turned up meanwhile is new from its first line on.
         let begin = if was_here { Begin::Beginning } else { self.begin };
+        // What has become of those that are open, so that none of their files is
+        // taken for a new one under its new name.
+        if self.logs.len() != wanted.len() || wanted.iter().any(|path| !self.logs.contains_key(path)) {
+            for path in self.logs.keys().cloned().collect::<Vec<_>>() {
+                let Some(mut log) = self.logs.remove(&path) else { continue };
+                self.look(&mut log);
+                self.logs.insert(path, log);
+            }
+        }
         // One that isn't wanted any more is read to its end.
-        self.logs.retain(|path, log| wanted.contains(path) || log.followed.unread() > 0);
+        self.logs.retain(|path, log| wanted.contains(path) || !log.followed.is_over());
         let mut new = Vec::new();
         for path in wanted {
             if self.logs.contains_key(&path) || self.is_known(&path) {
@@ -63,9 +73,10 @@ impl Logs {
             let key: Arc<str> = path.to_string_lossy().into();
             let kept = here_before.iter().find(|(file, _)| *file == key);
             let place = kept.and_then(|(_, place)| Place::from_text(place));
+            let others = Known::new(&self.watch, &self.logs, &self.places, &key);
             let followed = match place {
-                Some(place) => Followed::resume(path.clone(), place),
-                None => Followed::new(path.clone(), begin),
+                Some(place) => Followed::resume(path.clone(), place, &others),
+                None => Followed::new(path.clone(), begin, &others),
             };
             // From now on it is known where it was begun.
             let text = followed.place().to_text();
@@ -79,6 +90,11 @@ impl Logs {
             self.places.step().reached(&self.watch, &HERE_BEFORE.into(), "here before".into());
         }
         new
+    }
+
+    /// Looks what has become of one of them, which has been taken out.
+    pub(super) fn look(&self, log: &mut Log) {
+        log.followed.look(&Known::new(&self.watch, &self.logs, &self.places, &log.key));
     }
 
     /// Whether the file at a path is open as another log's already.

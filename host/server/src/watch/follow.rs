@@ -15,6 +15,7 @@ use memchr::memchr;
 use portcullis_harness::logs::Line;
 
 use super::generation::Generation;
+use super::known::{Others, furthest};
 use super::place::{Place, Reached};
 use super::siblings;
 
@@ -71,12 +72,15 @@ pub(super) struct Followed {
 }
 
 impl Followed {
-    /// A log that nobody has followed before.
-    pub(super) fn new(path: PathBuf, begin: Begin) -> Self {
+    /// A log that nobody has followed before, at least not under this name.
+    pub(super) fn new(path: PathBuf, begin: Begin, others: &impl Others) -> Self {
         let mut followed = Self::empty(path);
-        let opened = Generation::open(&followed.path).and_then(|generation| match begin {
-            Begin::Beginning => Ok(generation),
-            Begin::End => generation.at_its_end(),
+        let opened = Generation::open(&followed.path).and_then(|generation| match others.reached(&generation) {
+            // A copy of what is open, whose lines are read there.
+            Some(reached) if reached.identity() != generation.identity() && !reached.done => generation.at_its_end(),
+            Some(reached) => Ok(generation.going_on(&reached)),
+            None if begin == Begin::End => generation.at_its_end(),
+            None => Ok(generation),
         });
         match opened {
             Ok(generation) => {
@@ -90,7 +94,7 @@ impl Followed {
     }
 
     /// A log that was followed so far, whatever has become of it meanwhile.
-    pub(super) fn resume(path: PathBuf, place: Place) -> Self {
+    pub(super) fn resume(path: PathBuf, place: Place, others: &impl Others) -> Self {
         let mut followed = Self::empty(path);
         let mut after = None;
         for reached in place.generations {
@@ -101,8 +105,14 @@ impl Followed {
             }
             let found = siblings::find(&reached, &followed.path, &followed.folders(&reached));
             match found.map(|path| Generation::open(&path)) {
+                // Another log's by now, under the name that it has got.
+                Some(Ok(generation)) if others.owns(generation.identity()) => followed.remember(reached),
                 Some(Ok(generation)) => {
-                    let generation = generation.going_on(&reached);
+                    let is_it = |further: &Reached| {
+                        further.identity() == generation.identity() && further.offset > reached.offset
+                    };
+                    let further = others.reached(&generation).filter(is_it);
+                    let generation = generation.going_on(&further.unwrap_or(reached));
                     after = Some(generation.modified());
                     followed.generations.push_back(generation);
                 }
@@ -114,13 +124,13 @@ impl Followed {
             }
         }
         // The last one may have been empty, and written to and cut meanwhile.
-        followed.find_what_was_never_seen();
+        followed.find_what_was_never_seen(others);
         let at_path = fs::metadata(&followed.path).ok().map(|found| (found.dev(), found.ino()));
         for generation in &mut followed.generations {
             generation.left = at_path != Some(generation.identity());
         }
         if followed.live().is_none() {
-            followed.open_what_followed(after.unwrap_or_default());
+            followed.open_what_followed(after.unwrap_or_default(), others);
         } else if let Some(live) = followed.generations.back() {
             followed.tidings.push(Tiding::Opened { line: live.line() });
         }
@@ -163,23 +173,41 @@ impl Followed {
         Place { generations: done.chain(self.generations.iter().map(Generation::reached)).collect() }
     }
 
-    /// Looks what has become of it. `foreign` knows files that other logs have open.
-    pub(super) fn look(&mut self, foreign: impl Fn((u64, u64)) -> bool) {
-        if let Err(error) = self.try_look(foreign) {
-            self.fail(error);
-        }
-        self.retire();
+    /// Whether nothing more is to be expected of it: all is read, and whoever
+    /// writes knows by now that its files have been renamed.
+    pub(super) fn is_over(&self) -> bool {
+        let is_over = |generation: &Generation| !generation.left || generation.idle_since.elapsed() >= LEFT_TIME;
+        self.generations.iter().all(|generation| generation.is_drained() && is_over(generation))
     }
 
-    fn try_look(&mut self, foreign: impl Fn((u64, u64)) -> bool) -> io::Result<()> {
-        for index in 0..self.generations.len() {
-            if self.generations[index].is_cut()? {
-                self.cut(index)?;
-                // Others come in their turn.
-                break;
+    /// Looks what has become of it, beside the other logs.
+    pub(super) fn look(&mut self, others: &impl Others) {
+        if let Err(error) = self.try_look(others) {
+            self.fail(error);
+        }
+    }
+
+    fn try_look(&mut self, others: &impl Others) -> io::Result<()> {
+        let mut index = 0;
+        while let Some(generation) = self.generations.get_mut(index) {
+            match generation.is_cut() {
+                Ok(false) => index += 1,
+                Ok(true) => {
+                    self.cut(index, others);
+                    // Others come in their turn.
+                    break;
+                }
+                // Its file system has gone from under it. What is at the path may
+                // be it again.
+                Err(error) => {
+                    let gone = self.generations.remove(index).map(|generation| generation.reached());
+                    gone.into_iter().for_each(|reached| self.remember(reached));
+                    self.tidings.push(Tiding::Lost { bytes: None });
+                    self.fail(error);
+                }
             }
         }
-        self.find_what_was_never_seen();
+        self.find_what_was_never_seen(others);
         let found = match fs::metadata(&self.path) {
             Ok(found) => (found.dev(), found.ino()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -189,7 +217,7 @@ impl Followed {
             }
             Err(error) => return Err(error),
         };
-        if self.live().is_some_and(|live| live.identity() == found) || foreign(found) {
+        if self.live().is_some_and(|live| live.identity() == found) || others.owns(found) {
             self.unreadable = None;
             return Ok(());
         }
@@ -205,13 +233,14 @@ impl Followed {
         }
         if !self.replace()? {
             let after = self.generations.back().map_or(0, Generation::modified);
-            self.open_what_followed(after);
+            self.open_what_followed(after, others);
         }
         Ok(())
     }
 
     /// Reads the next lines into the buffer, of the oldest file that has any:
-    /// which file, and how many bytes.
+    /// which file, and how many bytes. Once there are none, files are let go of
+    /// that have been left, and never before they have been read.
     pub(super) fn fill(&mut self, buffer: &mut [u8]) -> Option<(usize, usize)> {
         let mut index = 0;
         while let Some(generation) = self.generations.get_mut(index) {
@@ -222,14 +251,21 @@ impl Followed {
                 }
                 // A line that is too long is passed over meanwhile.
                 Ok(read) if generation.pass_over(&buffer[..read]) => continue,
-                Ok(_) => None,
-                Err(error) => Some(error),
+                Ok(read) => {
+                    generation.drained(read);
+                    None
+                }
+                Err(error) => {
+                    generation.give_up();
+                    Some(error)
+                }
             };
             if let Some(error) = error {
                 self.fail(error);
             }
             index += 1;
         }
+        self.retire();
         None
     }
 
@@ -261,8 +297,8 @@ impl Followed {
     }
 
     /// What was read of a file isn't there any more: the rest of it is in a copy.
-    fn cut(&mut self, index: usize) -> io::Result<()> {
-        let Some(generation) = self.generations.remove(index) else { return Ok(()) };
+    fn cut(&mut self, index: usize, others: &impl Others) {
+        let Some(generation) = self.generations.remove(index) else { return };
         let (reached, unread, left) = (generation.reached(), generation.unread(), generation.left);
         let mut after = reached.modified;
         let mut found = Vec::new();
@@ -277,23 +313,24 @@ impl Followed {
             Some(Err(_)) | None => self.tidings.push(Tiding::Cut),
         }
         self.remember(reached);
-        let anew = generation.anew()?;
         if !left {
             let path = self.path.clone();
-            found.extend(self.later(&path, after, anew.identity(), &found));
+            found.extend(self.later(&path, after, generation.identity(), &found, others));
         }
         for generation in &mut found {
             generation.left = true;
         }
-        found.push(anew);
+        match generation.anew() {
+            Ok(anew) => found.push(anew),
+            Err(error) => self.fail(error),
+        }
         for (place, generation) in found.into_iter().enumerate() {
             self.generations.insert(index + place, generation);
         }
-        Ok(())
     }
 
     /// A log that was empty may have been written to, copied and cut since.
-    fn find_what_was_never_seen(&mut self) {
+    fn find_what_was_never_seen(&mut self, others: &impl Others) {
         let path = self.path.clone();
         for left in self.generations.iter_mut().filter(|generation| generation.left) {
             let _nothing_is_cut_that_was_renamed = left.take_was_empty();
@@ -303,7 +340,7 @@ impl Followed {
         // What was written to at that very time was there before.
         let Some(after) = live.take_was_empty().map(|after| after + 1) else { return };
         let own = self.generations.pop_back();
-        let mut found = self.later(&path, after, identity, &[]);
+        let mut found = self.later(&path, after, identity, &[], others);
         found.iter_mut().for_each(|generation| generation.left = true);
         self.generations.extend(found.into_iter().chain(own));
     }
@@ -328,18 +365,29 @@ impl Followed {
     }
 
     /// Opens what is at the path now, and what was there since that time.
-    fn open_what_followed(&mut self, after: u64) {
+    fn open_what_followed(&mut self, after: u64, others: &impl Others) {
         let path = self.path.clone();
         let rotated = !self.generations.is_empty() || !self.done.is_empty();
         if rotated {
-            let mut between = self.later(&path, after, (0, 0), &[]);
+            let mut between = self.later(&path, after, (0, 0), &[], others);
             between.iter_mut().for_each(|generation| generation.left = true);
             self.generations.extend(between);
         }
         match Generation::open(&path) {
             Ok(generation) => {
                 self.unreadable = None;
-                self.tidings.push(if rotated { Tiding::Rotated } else { Tiding::Opened { line: 0 } });
+                // One that was here before, or that has been read under another name. A
+                // new log that begins with the same line is new.
+                let before = furthest(&generation, self.done.iter().cloned()).or_else(|| others.reached(&generation));
+                let is_it = |reached: &Reached| {
+                    reached.identity() == generation.identity() || reached.head.is_whole() && reached.done
+                };
+                let generation = match before.filter(is_it) {
+                    Some(reached) => generation.going_on(&reached),
+                    None => generation,
+                };
+                let line = generation.line();
+                self.tidings.push(if rotated { Tiding::Rotated } else { Tiding::Opened { line } });
                 self.generations.push_back(generation);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -348,17 +396,31 @@ impl Followed {
     }
 
     /// Files that were at the path after that time and nobody has read.
-    fn later(&self, path: &Path, after: u64, own: (u64, u64), found: &[Generation]) -> Vec<Generation> {
+    fn later(
+        &self,
+        path: &Path,
+        after: u64,
+        own: (u64, u64),
+        found: &[Generation],
+        others: &impl Others,
+    ) -> Vec<Generation> {
         let knows = |file: &File, metadata: &Metadata| {
             let identity = (metadata.dev(), metadata.ino());
             let is_copy_of = |print: &super::place::Print| print.bytes() > 0 && print.fits(file).unwrap_or(true);
             identity == own
                 || self.owns(identity)
+                || others.owns(identity)
                 || found.iter().any(|generation| generation.identity() == identity)
                 || self.generations.iter().any(|generation| is_copy_of(generation.print()))
                 || self.done.iter().any(|reached| is_copy_of(&reached.head))
         };
-        siblings::later(path, after, knows).iter().filter_map(|path| Generation::open(path).ok()).collect()
+        let paths = siblings::later(path, after, knows);
+        let opened = paths.iter().filter_map(|path| Generation::open(path).ok());
+        let unread = |generation: Generation| match others.reached(&generation) {
+            Some(reached) => generation.going_on(&reached),
+            None => generation,
+        };
+        opened.map(unread).collect()
     }
 
     /// Folders in which it can be now: that of its path, and the one it was in,
@@ -382,7 +444,8 @@ impl Followed {
         while index + 1 < self.generations.len() {
             let generation = &self.generations[index];
             let is_one_too_many = passed < too_many && generation.unread() == 0;
-            let over = generation.left && (is_one_too_many || generation.idle_since.elapsed() >= LEFT_TIME);
+            let is_idle = generation.is_drained() && generation.idle_since.elapsed() >= LEFT_TIME;
+            let over = generation.left && (is_one_too_many || is_idle);
             passed += 1;
             if !over {
                 index += 1;
@@ -394,6 +457,14 @@ impl Followed {
             if let Some(generation) = self.generations.remove(index) {
                 self.remember(generation.reached());
             }
+        }
+    }
+
+    /// As if so much time had passed since the last line.
+    #[cfg(test)]
+    pub(super) fn age(&mut self, by: Duration) {
+        for generation in &mut self.generations {
+            generation.idle_since = generation.idle_since.checked_sub(by).unwrap_or(generation.idle_since);
         }
     }
 

@@ -33,6 +33,8 @@ pub(super) struct Generation {
     line: u64,
     /// A line that is too long has been looked through up to there.
     skipped_to: Option<u64>,
+    /// There was no whole line left up to there.
+    drained_to: u64,
     modified: u64,
     size: u64,
     /// It had been written to last at that time, and there was nothing in it to
@@ -62,6 +64,7 @@ impl Generation {
             offset: 0,
             line: 0,
             skipped_to: None,
+            drained_to: 0,
             modified: modified(&found),
             size: found.len(),
             empty_since: (found.len() == 0).then(|| modified(&found)),
@@ -109,6 +112,7 @@ impl Generation {
             offset: 0,
             line: 0,
             skipped_to: None,
+            drained_to: 0,
             modified: modified(&found),
             size: found.len(),
             empty_since: (found.len() == 0).then(|| modified(&found)),
@@ -130,6 +134,31 @@ impl Generation {
     /// The number of the line that was given out last.
     pub(super) const fn line(&self) -> u64 {
         self.line
+    }
+
+    /// Whether what was read so far is this file, or if not whether this is a copy
+    /// of it, and how far that is: the greater the better.
+    pub(super) fn holds(&self, reached: &Reached) -> Option<(bool, u64)> {
+        let holds = reached.head.bytes() > 0 && self.size >= reached.offset;
+        let holds = holds && reached.head.fits(&self.file).unwrap_or(false);
+        holds.then_some((reached.identity() == self.identity(), reached.offset))
+    }
+
+    /// Whether all whole lines have been given out that were there at the last look.
+    pub(super) const fn is_drained(&self) -> bool {
+        self.drained_to >= self.size
+    }
+
+    /// There was no whole line in the bytes that come next.
+    pub(super) fn drained(&mut self, read: usize) {
+        if self.empty_since.is_none() {
+            self.drained_to = self.skipped_to.unwrap_or(self.offset) + length(read);
+        }
+    }
+
+    /// What is left of it can't be read.
+    pub(super) const fn give_up(&mut self) {
+        self.drained_to = self.size;
     }
 
     /// Bytes that haven't been given out, as of the last look.

@@ -14,6 +14,7 @@ mod files;
 mod follow;
 mod generation;
 mod judging;
+mod known;
 mod place;
 mod places;
 mod reading;

@@ -42,6 +42,13 @@ pub(super) struct Reached {
     pub(super) done: bool,
 }
 
+impl Reached {
+    /// Which file it is.
+    pub(super) const fn identity(&self) -> (u64, u64) {
+        (self.device, self.inode)
+    }
+}
+
 impl Place {
     /// As text, to be kept.
     pub(super) fn to_text(&self) -> String {
@@ -74,6 +81,11 @@ impl Print {
     /// Length of the beginning that is meant; of an empty file nothing can be known again.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whether it is as long as one can be, so that hardly two files have the same.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.bytes >= HEAD_BYTES_MAX as u64
     }
 
     /// Whether a file begins so. An empty beginning is anybody's.

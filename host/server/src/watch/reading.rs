@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::bell::{Bell, Heard, Ringer};
+use super::bell::{Bell, Heard, LOOK_INTERVAL, Ringer};
 use super::command::{BackOff, Running};
 use super::counts::Counts;
 use super::files::Logs;
@@ -14,9 +14,6 @@ use super::judging::Judging;
 use super::places::Places;
 use crate::seldom::Seldom;
 
-/// How often logs are looked at even where the system tells of no change, as on
-/// network file systems.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Lines that are judged in one step, and for how long at most: nothing is
 /// written to the state's file meanwhile.
 const STEP_LINES: usize = 256;
@@ -60,7 +57,7 @@ impl Reading {
             }
             self.count(&logs);
             // What was rotated since it was looked at has rung.
-            heard = bell.wait(if all { LOOK_INTERVAL } else { Duration::ZERO });
+            heard = bell.wait(!all);
         }
     }
 
@@ -76,8 +73,7 @@ impl Reading {
     /// Looks at one log and reads what is new in it.
     fn look(&mut self, logs: &mut Logs, path: &Path, buffer: &mut [u8]) -> Read {
         let Some(mut log) = logs.logs.remove(path) else { return Read::All };
-        let foreign = |identity| logs.logs.values().any(|other| other.followed.owns(identity));
-        log.followed.look(foreign);
+        logs.look(&mut log);
         let began = Instant::now();
         let mut read = Read::All;
         while let Some((file, bytes)) = log.followed.fill(buffer) {
@@ -87,7 +83,7 @@ impl Reading {
                 self.judging.set_now();
                 let step = self.places.step();
                 let (step_began, mut lines) = (Instant::now(), 0);
-                while lines < STEP_LINES && (lines % 8 > 0 || step_began.elapsed() < STEP_TIME_MAX) {
+                while lines < STEP_LINES && (lines == 0 || step_began.elapsed() < STEP_TIME_MAX) {
                     let Some((number, line)) = log.followed.next(file, &mut unread) else { break };
                     self.judging.line(line, &log.key, number);
                     lines += 1;

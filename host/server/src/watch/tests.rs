@@ -13,8 +13,9 @@ use tempfile::TempDir;
 
 use super::files::{LOGS_MAX, Logs};
 use super::follow::{Begin, Followed, Tiding};
-use super::generation::BUFFER_BYTES;
-use super::place::Place;
+use super::generation::{BUFFER_BYTES, Generation};
+use super::known::Others;
+use super::place::{Place, Reached};
 use super::places::Places;
 
 /// A folder with a log that somebody writes.
@@ -80,13 +81,26 @@ impl Written {
     }
 }
 
+/// There is no other log.
+struct Nobody;
+
+impl Others for Nobody {
+    fn owns(&self, _: (u64, u64)) -> bool {
+        false
+    }
+
+    fn reached(&self, _: &Generation) -> Option<Reached> {
+        None
+    }
+}
+
 fn append(path: &Path) -> File {
     OpenOptions::new().append(true).create(true).open(path).unwrap()
 }
 
 /// Looks, and reads all there is.
 fn read(log: &mut Followed) -> Vec<String> {
-    log.look(|_| false);
+    log.look(&Nobody);
     read_on(log)
 }
 
@@ -109,11 +123,11 @@ fn read_on(log: &mut Followed) -> Vec<String> {
 fn again(log: Followed, path: &Path) -> Followed {
     let kept = log.place().to_text();
     drop(log);
-    Followed::resume(path.to_owned(), Place::from_text(&kept).unwrap())
+    Followed::resume(path.to_owned(), Place::from_text(&kept).unwrap(), &Nobody)
 }
 
 fn from_beginning(written: &Written) -> Followed {
-    Followed::new(written.path(), Begin::Beginning)
+    Followed::new(written.path(), Begin::Beginning, &Nobody)
 }
 
 #[test]
@@ -129,7 +143,7 @@ fn a_log_that_grows_gives_each_line_when_its_end_is_there() {
     written.write(b"\xc3(\n");
     assert_eq!(read(&mut log), ["\u{fffd}("]);
     assert_eq!(log.place().generations[0].line, 6);
-    log.look(|_| false);
+    log.look(&Nobody);
     assert_eq!(log.unread(), 0);
 }
 
@@ -137,7 +151,7 @@ fn a_log_that_grows_gives_each_line_when_its_end_is_there() {
 fn a_log_is_begun_behind_its_last_whole_line_or_with_its_first() {
     let mut written = Written::new();
     written.write("one\ntwo\nthr");
-    let mut log = Followed::new(written.path(), Begin::End);
+    let mut log = Followed::new(written.path(), Begin::End, &Nobody);
     assert!(read(&mut log).is_empty());
     written.write("ee\n");
     assert_eq!(read(&mut log), ["three"]);
@@ -223,7 +237,7 @@ fn what_is_cut_without_a_copy_is_told_of() {
     written.write("one\n");
     assert_eq!(read(&mut log), ["one"]);
     written.write("two\n");
-    log.look(|_| false);
+    log.look(&Nobody);
     written.writer.set_len(0).unwrap();
     written.write("3\n");
     log.take_tidings();
@@ -242,7 +256,7 @@ fn what_is_cut_without_a_copy_is_told_of() {
 fn a_writer_that_goes_on_where_it_was_leaves_a_hole_and_its_line_is_read() {
     let written = Written::new();
     fs::write(written.path(), vec![b'x'; 600_000]).unwrap();
-    let mut log = Followed::new(written.path(), Begin::End);
+    let mut log = Followed::new(written.path(), Begin::End, &Nobody);
     assert!(read(&mut log).is_empty());
     let mut writer = File::options().write(true).open(written.path()).unwrap();
     std::io::Seek::seek(&mut writer, std::io::SeekFrom::Start(600_000)).unwrap();
@@ -255,7 +269,7 @@ fn a_writer_that_goes_on_where_it_was_leaves_a_hole_and_its_line_is_read() {
 fn a_log_that_appears_later_is_read_from_its_beginning() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("later/x.log");
-    let mut log = Followed::new(path.clone(), Begin::End);
+    let mut log = Followed::new(path.clone(), Begin::End, &Nobody);
     assert!(read(&mut log).is_empty() && log.take_tidings().is_empty());
     fs::create_dir(folder.path().join("later")).unwrap();
     fs::write(&path, "one\n").unwrap();
@@ -272,7 +286,7 @@ fn a_link_is_followed_to_where_it_leads_next() {
     let path = folder.path().join("current.log");
     fs::write(folder.path().join("a"), "one\n").unwrap();
     symlink("a", &path).unwrap();
-    let mut log = Followed::new(path.clone(), Begin::Beginning);
+    let mut log = Followed::new(path.clone(), Begin::Beginning, &Nobody);
     assert_eq!(read(&mut log), ["one"]);
     append(&folder.path().join("a")).write_all(b"two\n").unwrap();
     fs::write(folder.path().join("b"), "three\n").unwrap();
@@ -304,7 +318,7 @@ fn what_is_no_file_is_told_of_once_and_read_when_it_is_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.log");
     fs::create_dir(&path).unwrap();
-    let mut log = Followed::new(path.clone(), Begin::Beginning);
+    let mut log = Followed::new(path.clone(), Begin::Beginning, &Nobody);
     let unreadable =
         |tidings: Vec<Tiding>| tidings.iter().filter(|tiding| matches!(tiding, Tiding::Unreadable(_))).count();
     assert_eq!((read(&mut log).len(), unreadable(log.take_tidings())), (0, 1));
@@ -348,7 +362,7 @@ fn a_restart_goes_on_whatever_was_rotated_meanwhile() {
         }
         written.write("last\n");
         wanted.push("last".to_owned());
-        let mut log = Followed::resume(written.path(), Place::from_text(&kept).unwrap());
+        let mut log = Followed::resume(written.path(), Place::from_text(&kept).unwrap(), &Nobody);
         assert_eq!(read(&mut log), wanted, "{} rotations", rotations.len());
         assert!(read(&mut again(log, &written.path())).is_empty());
     }
@@ -390,7 +404,20 @@ fn logs(folder: &Path, patterns: &[&str], begin: Begin, places: &Places) -> Logs
 
 fn read_all(logs: &mut Logs) -> Vec<String> {
     logs.discover();
-    logs.logs.values_mut().flat_map(|log| read(&mut log.followed)).collect()
+    let mut lines = Vec::new();
+    for path in logs.logs.keys().cloned().collect::<Vec<_>>() {
+        let mut log = logs.logs.remove(&path).unwrap();
+        logs.look(&mut log);
+        lines.extend(read_on(&mut log.followed));
+        logs.places.step().reached(&Arc::from("x"), &log.key, log.followed.place().to_text().into());
+        logs.logs.insert(path, log);
+    }
+    lines
+}
+
+/// All that is renamed has been so for a long time.
+fn age(logs: &mut Logs) {
+    logs.logs.values_mut().for_each(|log| log.followed.age(Duration::from_secs(3600)));
 }
 
 #[test]
@@ -415,9 +442,6 @@ fn patterns_find_new_logs_and_no_rotated_or_compressed_ones() {
 
     // One that has turned up between two processes is new, too.
     append(&at("c.log")).write_all(b"c2\n").unwrap();
-    for log in all.logs.values() {
-        places.step().reached(&Arc::from("x"), &log.key, log.followed.place().to_text().into());
-    }
     fs::write(at("d.log"), "d1\n").unwrap();
     let mut all = logs(folder.path(), &["*.log*", "b/?.log"], Begin::End, &places);
     assert_eq!(read_all(&mut all), ["c2", "d1"]);
@@ -438,6 +462,149 @@ fn of_more_logs_than_may_be_followed_the_newest_are() {
     fs::write(folder.path().join("new.log"), "one\n").unwrap();
     assert_eq!(read_all(&mut all), ["one"]);
     assert_eq!(all.logs.len(), LOGS_MAX);
+}
+
+#[test]
+fn a_file_that_a_pattern_finds_under_its_next_name_is_no_new_one() {
+    for (next_name, aged, restarted) in [
+        ("x.log.1", false, false),
+        ("x.log.1", true, false),
+        ("x.log.1", false, true),
+        ("x-old.log", false, false),
+        ("x-old.log", true, false),
+        ("x-old.log", false, true),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let places = Places::new(None);
+        let begin = || logs(folder.path(), &["*.log*"], Begin::Beginning, &places);
+        fs::write(at("x.log"), "one\n").unwrap();
+        let mut all = begin();
+        assert_eq!(read_all(&mut all), ["one"]);
+        append(&at("x.log")).write_all(b"two\n").unwrap();
+        fs::rename(at("x.log"), at(next_name)).unwrap();
+        if restarted {
+            all = begin();
+        }
+        // Somebody looks before there is another at the path.
+        assert_eq!(read_all(&mut all), ["two"], "{next_name} {aged} {restarted}");
+        if aged {
+            age(&mut all);
+        }
+        assert!(read_all(&mut all).is_empty(), "{next_name} {aged} {restarted}");
+        append(&at(next_name)).write_all(b"three\n").unwrap();
+        assert_eq!(read_all(&mut all), ["three"], "{next_name} {aged} {restarted}");
+        fs::write(at("x.log"), "four\n").unwrap();
+        assert_eq!(read_all(&mut all), ["four"], "{next_name} {aged} {restarted}");
+        age(&mut all);
+        assert!(read_all(&mut all).is_empty());
+        assert!(read_all(&mut all).is_empty());
+        assert!(read_all(&mut begin()).is_empty(), "{next_name} {aged} {restarted}");
+    }
+}
+
+#[test]
+fn a_file_that_a_link_led_to_is_no_new_one_when_the_link_moves_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let lead_to = |name: &str| {
+        symlink(name, at("link")).unwrap();
+        fs::rename(at("link"), at("current.log")).unwrap();
+    };
+    fs::write(at("d-app.log"), "one\n").unwrap();
+    lead_to("d-app.log");
+    let places = Places::new(None);
+    let mut all = logs(folder.path(), &["*.log"], Begin::Beginning, &places);
+    assert_eq!(read_all(&mut all), ["one"]);
+    for (name, line) in [("c-app.log", "two"), ("b-app.log", "three")] {
+        fs::write(at(name), format!("{line}\n")).unwrap();
+        lead_to(name);
+        assert_eq!(read_all(&mut all), [line]);
+        for _ in 0..3 {
+            age(&mut all);
+            assert!(read_all(&mut all).is_empty(), "{name}");
+        }
+    }
+    append(&at("d-app.log")).write_all(b"four\n").unwrap();
+    assert_eq!(read_all(&mut all), ["four"]);
+    assert!(read_all(&mut logs(folder.path(), &["*.log"], Begin::Beginning, &places)).is_empty());
+}
+
+#[test]
+fn a_copy_under_another_name_is_no_new_log_and_what_was_cut_is_read_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("x.log"), "one\n").unwrap();
+    let mut all = logs(folder.path(), &["*.log"], Begin::Beginning, &Places::new(None));
+    assert_eq!(read_all(&mut all), ["one"]);
+    append(&at("x.log")).write_all(b"two\n").unwrap();
+    fs::copy(at("x.log"), at("a.log")).unwrap();
+    assert_eq!(read_all(&mut all), ["two"]);
+    append(&at("x.log")).write_all(b"three\n").unwrap();
+    fs::copy(at("x.log"), at("x-old.log")).unwrap();
+    File::options().append(true).open(at("x.log")).unwrap().set_len(0).unwrap();
+    append(&at("x.log")).write_all(b"four\n").unwrap();
+    let mut lines = read_all(&mut all);
+    lines.sort();
+    assert_eq!(lines, ["four", "three"]);
+    for _ in 0..3 {
+        age(&mut all);
+        assert!(read_all(&mut all).is_empty());
+    }
+    // It is a log of its own from there on.
+    append(&at("a.log")).write_all(b"five\n").unwrap();
+    assert_eq!(read_all(&mut all), ["five"]);
+}
+
+#[test]
+fn a_file_that_was_renamed_long_ago_is_let_go_of_only_when_it_has_been_read() {
+    let mut written = Written::new();
+    let mut log = from_beginning(&written);
+    written.write("one\n");
+    assert_eq!(read(&mut log), ["one"]);
+    written.write("two\n");
+    written.rename();
+    written.reopen();
+    written.write("three\n");
+    log.look(&Nobody);
+    log.age(Duration::from_secs(3600));
+    // Something else was read meanwhile.
+    assert_eq!(read(&mut log), ["two", "three"]);
+    log.age(Duration::from_secs(3600));
+    assert!(read(&mut log).is_empty());
+    assert_eq!(log.open_paths().count(), 1);
+}
+
+#[test]
+fn a_log_that_is_gone_is_closed_though_its_last_line_has_no_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.log");
+    fs::write(&path, "one\ntw").unwrap();
+    let mut all = logs(folder.path(), &["*.log"], Begin::Beginning, &Places::new(None));
+    assert_eq!(read_all(&mut all), ["one"]);
+    append(&path).write_all(b"o\nthr").unwrap();
+    fs::remove_file(&path).unwrap();
+    assert_eq!(read_all(&mut all), ["two"]);
+    assert_eq!(all.logs.len(), 1, "its writer may have it open");
+    age(&mut all);
+    assert!(read_all(&mut all).is_empty());
+    assert_eq!(all.logs.len(), 0);
+}
+
+#[test]
+fn a_file_that_can_be_looked_at_no_more_does_not_keep_the_log_from_going_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.log");
+    // What can be opened, and fails once the process is gone.
+    let mut process = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+    symlink(format!("/proc/{}/comm", process.id()), &path).unwrap();
+    let mut log = Followed::new(path.clone(), Begin::Beginning, &Nobody);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "one\n").unwrap();
+    assert_eq!(read(&mut log), ["one"]);
+    assert!(log.take_tidings().iter().any(|tiding| matches!(tiding, Tiding::Lost { bytes: None })));
 }
 
 /// What can happen to a log.
