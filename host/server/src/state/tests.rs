@@ -385,7 +385,7 @@ fn totals_are_written_even_if_nothing_else_changes() {
 fn the_log_is_moved_into_the_file_when_it_has_grown() {
     let place = Place::new();
     let (kept, mut writer) = Kept::by_hand(&place.path(), at(0));
-    for n in 0..20_000 {
+    for n in 0..10_000 {
         kept.put("ban", &Subject::Source(address(n)), &[7; 200], None);
     }
     writer.turn();
