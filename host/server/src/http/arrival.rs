@@ -107,7 +107,7 @@ impl<S: Service> Worker<S> {
         let source = (!standing.trusted).then(|| standing.source.network());
         let mut under_way = self.handshakes.begin(source, connection);
         let accepting = async {
-            // Until the client has said what it wants it costs little, and goes first.
+            // Until the client has said what it wants it costs little, and goes before those who have.
             let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
             under_way.has_begun();
             hello.into_stream(Arc::clone(tls.config())).await

@@ -1,10 +1,12 @@
 //! Handshakes under way, of which there may be so many and of one source not all
-//! of them: whoever opens connections and says nothing crowds out himself, and
-//! the oldest of those who have said nothing go first. It must not know what is
-//! shaken.
+//! of them: whoever opens connections and goes no further crowds out himself, and
+//! the oldest go first. Those who have said nothing and those who have begun
+//! keep half of the room each, or else either would keep the other out: who
+//! connects has yet to speak, and whoever has spoken may stall. It must not know
+//! what is shaken.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -35,19 +37,28 @@ pub(super) struct Handshakes {
 }
 
 /// Its place among those that may have to go: whoever has said nothing yet
-/// before whoever has begun, and of each the oldest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// and whoever has begun apart, and of each the oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Place {
     has_begun: bool,
     number: u64,
 }
 
+/// Places in their order.
+#[derive(Debug, Default)]
+struct Places {
+    all: BTreeSet<Place>,
+    /// How many of them have begun.
+    begun: usize,
+}
+
 #[derive(Debug, Default)]
 struct UnderWay {
     next: u64,
-    all: BTreeMap<Place, (Option<IpNet>, Weak<Connection>)>,
+    connections: HashMap<Place, (Option<IpNet>, Weak<Connection>)>,
+    all: Places,
     /// Never empty.
-    by_source: HashMap<IpNet, BTreeSet<Place>>,
+    by_source: HashMap<IpNet, Places>,
 }
 
 impl Handshakes {
@@ -62,12 +73,8 @@ impl Handshakes {
     pub(super) fn begin(self: &Arc<Self>, source: Option<IpNet>, connection: &Arc<Connection>) -> Handshake {
         let mut under_way = self.under_way.lock();
         let of_source = source.and_then(|source| under_way.by_source.get(&source));
-        if let Some(first) = of_source.filter(|own| own.len() >= self.most_of_a_source).and_then(BTreeSet::first) {
-            let first = *first;
-            under_way.cut(first);
-        } else if under_way.all.len() >= self.most
-            && let Some((&first, _)) = under_way.all.first_key_value()
-        {
+        let of_source = of_source.and_then(|own| own.first_to_go(self.most_of_a_source));
+        if let Some(first) = of_source.or_else(|| under_way.all.first_to_go(self.most)) {
             under_way.cut(first);
         }
         let place = Place { has_begun: false, number: under_way.next };
@@ -78,9 +85,34 @@ impl Handshakes {
     }
 }
 
+impl Places {
+    /// Who makes room for one more, where there may be `most`.
+    fn first_to_go(&self, most: usize) -> Option<Place> {
+        if self.all.len() < most {
+            return None;
+        }
+        let first_begun = Place { has_begun: true, number: 0 };
+        let first = if self.begun * 2 >= most { self.all.range(first_begun..).next() } else { self.all.first() };
+        first.copied()
+    }
+
+    fn insert(&mut self, place: Place) {
+        if self.all.insert(place) {
+            self.begun += usize::from(place.has_begun);
+        }
+    }
+
+    fn remove(&mut self, place: Place) {
+        if self.all.remove(&place) {
+            self.begun -= usize::from(place.has_begun);
+        }
+    }
+}
+
 impl UnderWay {
     fn insert(&mut self, place: Place, source: Option<IpNet>, connection: Weak<Connection>) {
-        self.all.insert(place, (source, connection));
+        self.connections.insert(place, (source, connection));
+        self.all.insert(place);
         if let Some(source) = source {
             self.by_source.entry(source).or_default().insert(place);
         }
@@ -93,10 +125,11 @@ impl UnderWay {
     }
 
     fn remove(&mut self, place: Place) -> Option<(Option<IpNet>, Weak<Connection>)> {
-        let (source, connection) = self.all.remove(&place)?;
+        let (source, connection) = self.connections.remove(&place)?;
+        self.all.remove(place);
         if let Some(Entry::Occupied(mut own)) = source.map(|source| self.by_source.entry(source)) {
-            own.get_mut().remove(&place);
-            if own.get().is_empty() {
+            own.get_mut().remove(place);
+            if own.get().all.is_empty() {
                 own.remove();
             }
         }
@@ -114,10 +147,10 @@ pub(super) struct Handshake {
 impl Handshake {
     /// Whether it had to go for others.
     pub(super) fn was_crowded_out(&self) -> bool {
-        !self.of.under_way.lock().all.contains_key(&self.place)
+        !self.of.under_way.lock().connections.contains_key(&self.place)
     }
 
-    /// The other side has said what it wants: those who haven't go before it.
+    /// The other side has said what it wants: those who haven't leave it its half of the room.
     pub(super) fn has_begun(&mut self) {
         let mut under_way = self.of.under_way.lock();
         if let Some((source, connection)) = under_way.remove(self.place) {
@@ -174,26 +207,52 @@ mod tests {
         let own: Vec<_> = (0..10).map(|_| world.begin(Some("203.0.113.7/32"))).collect();
         assert_eq!(gone(&own), [0, 1, 2, 3, 4, 5, 6]);
         assert!(!other.1.is_cut());
-        assert_eq!(world.handshakes.under_way.lock().all.len(), 4);
+        assert_eq!(world.handshakes.under_way.lock().connections.len(), 4);
     }
 
     #[test]
     fn whoever_has_said_nothing_goes_before_whoever_has_begun() {
-        let world = World::new(3, 2);
+        let world = World::new(5, 4);
         let (one, other) = (Some("192.0.2.1/32"), Some("192.0.2.2/32"));
-        let mut all = vec![world.begin(one), world.begin(one)];
+        let mut all: Vec<_> = (0..4).map(|_| world.begin(one)).collect();
         all[0].0.has_begun();
         all.push(world.begin(one));
         assert_eq!(gone(&all), [1], "of the same source");
         all.extend([world.begin(other), world.begin(None)]);
         assert_eq!(gone(&all), [1, 2], "of all");
         all[3].0.has_begun();
-        all[4].0.has_begun();
-        all.push(world.begin(None));
-        assert_eq!(gone(&all), [0, 1, 2], "the oldest of those who have begun");
+        all.push(world.begin(other));
+        assert_eq!(gone(&all), [1, 2, 4], "while those who have begun have less than half");
         // Too late for one that is gone.
-        all[0].0.has_begun();
-        assert_eq!(gone(&all), [0, 1, 2]);
+        all[1].0.has_begun();
+        assert_eq!(gone(&all), [1, 2, 4]);
+    }
+
+    #[test]
+    fn whoever_begins_and_stalls_keeps_no_newcomer_out() {
+        for source in [None, Some("192.0.2.1/32")] {
+            // Of one source it is the source's bound that is met, else that of all.
+            let world = if source.is_some() { World::new(100, 8) } else { World::new(8, 1) };
+            let begun = || {
+                let mut one = world.begin(source);
+                one.0.has_begun();
+                one
+            };
+            let stalled: Vec<_> = (0..20).map(|_| begun()).collect();
+            // One that takes its time, while others go on to come and say nothing.
+            let mut slow = world.begin(source);
+            let silent: Vec<_> = (0..4).map(|_| world.begin(source)).collect();
+            assert!(!slow.1.is_cut(), "{source:?}: there is room for newcomers");
+            slow.0.has_begun();
+            let more: Vec<_> = (0..3).map(|_| begun()).collect();
+            assert!(!slow.1.is_cut(), "{source:?}: the oldest of those who have begun go");
+            assert!(gone(&stalled).len() >= 17 && gone(&more).is_empty());
+            // Those who say nothing leave the others their half.
+            let _silent_too: Vec<_> = (0..100).map(|_| world.begin(source)).collect();
+            let left = world.handshakes.under_way.lock().all.begun;
+            assert_eq!((left, gone(&silent).len()), (3, 4));
+            assert!(gone(&more).is_empty());
+        }
     }
 
     #[test]
@@ -209,7 +268,8 @@ mod tests {
         assert_eq!(world.handshakes.gauge.get(), 4, "who is cut is under way until it has heard");
         drop(all);
         let under_way = world.handshakes.under_way.lock();
-        assert!(under_way.all.is_empty() && under_way.by_source.is_empty());
+        assert!(under_way.connections.is_empty() && under_way.by_source.is_empty());
+        assert!(under_way.all.all.is_empty() && under_way.all.begun == 0);
         assert_eq!(world.handshakes.gauge.get(), 0);
     }
 }
