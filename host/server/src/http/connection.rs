@@ -153,11 +153,13 @@ impl Connection {
     #[must_use]
     pub fn certified(&self) -> Certified<'_> {
         let Some(arrived) = self.arrived.get() else { return Certified::Nobody };
-        let Some(clients) = arrived.door.tls.as_ref().and_then(|tls| tls.clients()) else { return Certified::Nobody };
+        let then = arrived.door.tls.as_ref().and_then(|tls| tls.clients());
         let door = arrived.entrance.door();
         let now = door.as_ref().and_then(|door| door.tls.as_ref()?.clients());
-        if !now.is_some_and(|now| Arc::ptr_eq(now, clients) || now.same_as(clients)) {
-            return Certified::Outdated;
+        match (then, now) {
+            (None, None) => return Certified::Nobody,
+            (Some(then), Some(now)) if Arc::ptr_eq(now, then) || now.same_as(then) => {}
+            _ => return Certified::Outdated,
         }
         arrived.client.as_deref().map_or(Certified::Nobody, Certified::Client)
     }
