@@ -53,7 +53,7 @@ pub(super) fn prepare(
         hosts.insert(name, ());
     }
     // Without TLS of ours somebody else has it, for hosts that only he knows.
-    let hosts = (!hosts.is_empty()).then(|| Arc::new(hosts));
+    let hosts = certificates().next().is_some().then(|| Arc::new(hosts));
     let door = |(listener, tls): (&Listener, Option<Arc<Tls>>)| {
         let redirect = listener.redirect_port.map(|port| Redirect { port, hosts: hosts.clone() });
         let door = Door { proxy_protocol: listener.proxy_protocol, tls, banned: listener.banned, redirect };
@@ -117,8 +117,48 @@ pub fn hang(doors: &[PreparedDoor], entrances: &[Arc<Entrance>]) {
 }
 
 /// The door for these addresses: that of this number if it is for them (several
-/// may ask for port 0), else whichever is.
+/// may ask for port 0), else whichever is, else the one that has taken over: it
+/// alone is for some of them, as when its listener got or lost an address.
 fn at<'d>(doors: &'d [PreparedDoor], number: usize, addresses: &[SocketAddr]) -> Option<&'d PreparedDoor> {
     let is_for = |door: &&PreparedDoor| door.addresses == addresses;
-    doors.get(number).filter(is_for).or_else(|| doors.iter().find(is_for))
+    let shares =
+        |door: &&PreparedDoor| door.addresses.iter().any(|address| address.port() != 0 && addresses.contains(address));
+    let taken_over = || {
+        let mut sharing = doors.iter().filter(shares);
+        // Two for one entrance: neither may be put before the addresses of the other.
+        sharing.next().filter(|_| sharing.next().is_none())
+    };
+    doors.get(number).filter(is_for).or_else(|| doors.iter().find(is_for)).or_else(taken_over)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door(addresses: &[&str]) -> PreparedDoor {
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        PreparedDoor { addresses, door: Arc::default() }
+    }
+
+    #[test]
+    fn a_listener_that_gets_or_loses_an_address_is_still_the_same() {
+        let (v4, v6, other) = ("192.0.2.1:443", "[2001:db8::1]:443", "192.0.2.1:8443");
+        for (doors, entrance, found) in [
+            (vec![door(&[other]), door(&[v4])], vec![v4], Some(1)),
+            (vec![door(&[other]), door(&[v4, v6])], vec![v4], Some(1)),
+            (vec![door(&[v6]), door(&[other])], vec![v4, v6], Some(0)),
+            (vec![door(&[v6, v4])], vec![v4, v6], Some(0)),
+            (vec![door(&[v4]), door(&[v6])], vec![v4, v6], None),
+            (vec![door(&[other])], vec![v4, v6], None),
+            // Which of them it was nobody can say.
+            (vec![door(&["127.0.0.1:0", other])], vec!["127.0.0.1:0"], None),
+            (vec![door(&["127.0.0.1:0"]), door(&["127.0.0.1:0"])], vec!["127.0.0.1:0"], Some(0)),
+        ] {
+            let entrance = Arc::new(Entrance::new(door(&entrance).addresses));
+            hang(&doors, std::slice::from_ref(&entrance));
+            let hung = entrance.door();
+            let number = doors.iter().position(|door| hung.as_ref().is_some_and(|hung| Arc::ptr_eq(hung, &door.door)));
+            assert_eq!(number, found, "{:?} at {:?}", doors, entrance.addresses());
+        }
+    }
 }

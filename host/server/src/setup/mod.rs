@@ -27,6 +27,11 @@ pub use plugins::LoadedPolicy;
 pub use reports::LogReporter;
 pub use settings::setting_as_json;
 
+/// Handshakes for which a worker has room at least, if that many are allowed in all.
+const HANDSHAKES_OF_A_WORKER_MIN: usize = 128;
+/// Of these, of one source: a browser opens half a dozen at once, an office more.
+const HANDSHAKES_OF_A_SOURCE_MIN: usize = 16;
+
 /// What setups are made with; it outlives all of them.
 pub struct Workshop {
     /// Loads plugins.
@@ -214,8 +219,8 @@ pub fn http_options(config: &Config, workers: usize) -> HttpOptions {
     HttpOptions {
         header_timeout: listen.header_timeout,
         handshake_timeout: listen.handshake_timeout,
-        handshakes: listen.max_handshakes.div_ceil(workers.max(1)),
-        handshakes_of_a_source: listen.max_handshakes_per_source.div_ceil(workers.max(1)),
+        handshakes: shared(listen.max_handshakes, workers, HANDSHAKES_OF_A_WORKER_MIN),
+        handshakes_of_a_source: shared(listen.max_handshakes_per_source, workers, HANDSHAKES_OF_A_SOURCE_MIN),
         idle_timeout: listen.idle_timeout,
         max_header_bytes: listen.max_header_bytes,
         max_connections: listen.max_connections,
@@ -225,6 +230,13 @@ pub fn http_options(config: &Config, workers: usize) -> HttpOptions {
             .map_or(defaults.upstream_connections, |upstream| upstream.max_connections.div_ceil(workers.max(1))),
         ..defaults
     }
+}
+
+/// A worker's share of `most`: at least `floor`, or all where that is less. The
+/// system deals connections out as it likes: on a machine with many cores plain
+/// shares would leave a busy worker next to nothing.
+fn shared(most: usize, workers: usize, floor: usize) -> usize {
+    most.div_ceil(workers.max(1)).max(most.min(floor))
 }
 
 /// The credentials, or those of before if they are the same: then whoever was

@@ -162,3 +162,18 @@ fn the_upstream_is_kept_unless_something_about_it_changes() {
     // The workers that run share its connections, not those of the next start.
     assert_eq!(http_options(&slower.config, workshop.workers).upstream_connections, 25);
 }
+
+#[test]
+fn many_workers_share_handshakes_but_each_has_room_for_some() {
+    for (text, workers, of_a_worker, of_a_source) in [
+        ("", 2, 512, 32),
+        ("", 64, 128, 16),
+        ("max_handshakes = 100\nmax_handshakes_per_source = 3", 64, 100, 3),
+        ("max_handshakes = 100000\nmax_handshakes_per_source = 6400", 64, 1563, 100),
+    ] {
+        let text = format!("[listen]\n{text}\n");
+        let config = Config::parse(&text, "p.toml", Path::new(""), &Overrides::default()).unwrap();
+        let options = http_options(&config, workers);
+        assert_eq!((options.handshakes, options.handshakes_of_a_source), (of_a_worker, of_a_source), "{text}");
+    }
+}
