@@ -15,6 +15,7 @@ use portcullis_tests::{
     eventually, require, run,
 };
 use rcgen::SanType;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A listener with one certificate, and what goes before and after it.
 const HTTPS: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n[[listener.certificate]]\nfile = \"a.pem\"\n";
@@ -188,6 +189,10 @@ fn rule_42_requests_are_sent_to_https_at_the_host_that_they_name() {
     let statuses: Vec<_> = (0..18).map(|_| connection.exchange(&request).status).collect();
     assert_eq!((statuses[0], statuses[16], statuses[17]), (308, 308, 423), "{statuses:?}");
     assert_eq!(server.stop().total("attempts_failed"), 0);
+    // Nobody is named where certificates name nobody.
+    let nameless = with(&config, &authority, &[]).client("ann:x").start();
+    let address = nameless.listener("http, redirects to https");
+    assert_eq!(Request::new(address, "GET", "/").header("Host", "evil.example").send().status, 421);
 }
 
 #[test]
@@ -316,6 +321,31 @@ fn rule_41_whoever_came_by_what_is_believed_no_more_has_to_come_again() {
 }
 
 #[test]
+fn rule_41_whoever_came_before_certificates_were_asked_for_has_to_come_again() {
+    let (authority, clients) = (Authority::new("ours"), Authority::new("clients"));
+    let server = with(HTTPS, &authority, &["a.example"]).file("ca.pem", &clients.pem).client("ann:x").start();
+    let address = https(&server);
+    let client = TlsClient::new(&authority, "a.example");
+    let request = Request::new(address, "GET", "/").basic("ann", "x");
+    let mut before = client.connect(address);
+    assert_eq!(before.exchange(&request).status, 200);
+    server.configure(&HTTPS.replace("[[listener.certificate]]", "client_ca = \"ca.pem\"\n[[listener.certificate]]"));
+    server.swapped(1);
+    assert_eq!(before.exchange(&request).status, 421);
+    before.expect_closed();
+    assert!(client.try_get(address, "/").is_err(), "no session outlives it");
+    let certified = client.clone().certificate(&clients.client("ann", Vec::new()));
+    let mut by_certificate = certified.connect(address);
+    assert_eq!(by_certificate.exchange(&request).status, 200);
+    // And the other way around.
+    server.configure(HTTPS);
+    server.swapped(2);
+    assert_eq!(by_certificate.exchange(&request).status, 421);
+    by_certificate.expect_closed();
+    assert_eq!(get(&client, address, "/").status, 401);
+}
+
+#[test]
 fn sessions_are_resumed_in_both_versions() {
     let authority = Authority::new("ours");
     let server = with(HTTPS, &authority, &["a.example"]).client("ann:x").start();
@@ -440,6 +470,9 @@ fn half_open(address: SocketAddr, from: impl Fn(u16) -> IpAddr) -> Vec<TcpStream
 
 #[test]
 fn a_thousand_half_open_handshakes_keep_nobody_out() {
+    // Both thousands are open here to the end.
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).unwrap();
     let authority = Authority::new("ours");
     let config = format!(
         "[listen]\nworkers = 2\nmax_connections = 1500\nmax_handshakes = 500\nhandshake_timeout = \"1h\"\n{STRANGERS}{HTTPS}"
@@ -470,20 +503,26 @@ fn a_thousand_half_open_handshakes_keep_nobody_out() {
 #[test]
 fn a_handshake_that_takes_too_long_is_closed() {
     let authority = Authority::new("ours");
-    let config = format!("[listen]\nhandshake_timeout = \"300ms\"\n{HTTPS}");
+    // Enough for a whole handshake on a busy machine.
+    let config = format!("[listen]\nhandshake_timeout = \"2s\"\n{HTTPS}");
     let server = with(&config, &authority, &["a.example"]).client("ann:x").start();
     let mut silent = portcullis_tests::Connection::open(https(&server));
-    silent.expect_closed();
-    // A byte now and then is no handshake.
+    // A byte now and then is no handshake, whatever they would add up to: a ClientHello of 8 KiB in one record.
     let mut slow = TcpStream::connect(https(&server)).unwrap();
-    let closed = eventually("it is closed", || slow.write_all(b"\x16").err().map(|error| error.kind()));
+    slow.write_all(&[0x16, 3, 1, 0x20, 0, 1, 0, 0x1f, 0xfc, 3, 3]).unwrap();
+    let mut sent = 0;
+    let closed = eventually("it is closed", || {
+        sent += 1;
+        // One a millisecond would be done before the deadline, too.
+        if sent >= 8000 { None } else { slow.write_all(&[7]).err().map(|error| error.kind()) }
+    });
     assert!(matches!(closed, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{closed}");
-    server.logged_times(1, "Closed, timeout (127.0.0.1)");
-    // Once it is over, the clock for heads and idleness begins.
+    silent.expect_closed();
+    server.logged_times(2, "Closed, timeout (127.0.0.1)");
+    assert!(server.log_with("Closed, not-tls").is_empty());
+    // Once it is over, the clock for heads and idleness begins: one that comes later is closed before.
     let mut connection = TlsClient::new(&authority, "a.example").connect(https(&server));
-    for _ in 0..2 {
-        portcullis_tests::Connection::open(https(&server)).expect_closed();
-    }
+    portcullis_tests::Connection::open(https(&server)).expect_closed();
     assert_eq!(connection.exchange(&Request::new(https(&server), "GET", "/").basic("ann", "x")).status, 200);
 }
 
