@@ -12,9 +12,9 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 /// Longest line that is looked at, in bytes without its newline; of a longer
 /// one it is only told that it was there.
-pub const LINE_BYTES_MAX: usize = 64 << 10;
+pub const LINE_BYTES_MAX: usize = 128 << 10;
 /// Read at once.
-const BUFFER_BYTES: usize = 256 << 10;
+const BUFFER_BYTES: usize = 512 << 10;
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];

@@ -1,5 +1,7 @@
 //! Any other log, by a regular expression with named groups.
 
+use std::borrow::Cow;
+
 use portcullis_domain::{Outcome, Timestamp};
 use regex::bytes::{Captures, Regex, RegexBuilder};
 
@@ -97,8 +99,17 @@ impl Pattern {
     pub(super) fn parse<'l>(&self, calendar: &mut Calendar, line: &'l [u8]) -> Parsed<'l> {
         match self.regex.captures(line) {
             Some(captures) => self.entry(calendar, &captures).map_or(Parsed::Unknown, Parsed::Entry),
-            None => Parsed::Unknown,
+            None => self.parse_mended(calendar, line),
         }
+    }
+
+    /// A `.` matches no byte that isn't UTF-8, and whoever sends one must not
+    /// become invisible by it.
+    fn parse_mended(&self, calendar: &mut Calendar, line: &[u8]) -> Parsed<'static> {
+        let Cow::Owned(mended) = String::from_utf8_lossy(line) else { return Parsed::Unknown };
+        let captures = self.regex.captures(mended.as_bytes());
+        let entry = captures.and_then(|captures| self.entry(calendar, &captures).map(Entry::into_owned));
+        entry.map_or(Parsed::Unknown, Parsed::Entry)
     }
 
     fn entry<'l>(&self, calendar: &mut Calendar, captures: &Captures<'l>) -> Option<Entry<'l>> {

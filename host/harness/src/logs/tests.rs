@@ -237,6 +237,21 @@ fn caddys_lines() {
 }
 
 #[test]
+fn bytes_that_are_no_text_make_no_line_invisible() {
+    let format =
+        pattern(r"(?<time>\S+) login of (?<client>.*) from (?<ip>\S+) (?<outcome>\w+)", PatternOptions::default());
+    let mut parser = Parser::new(format);
+    let line = b"2026-11-22T12:00:00Z login of a\xffb from 203.0.113.7 failed";
+    assert_eq!(told(&parser.parse(line)), "2026-11-22T12:00:00Z 203.0.113.7 a\u{fffd}b login Failure !");
+    assert_eq!(told(&parser.parse(b"\xff")), "Unknown");
+    // The longest line of nginx, whose headers take 32 KiB: each byte is written as four.
+    let path = r"\xFF".repeat(24 << 10);
+    let line = format!(r#"203.0.113.7 - - [22/Nov/2026:12:00:00 +0000] "GET /{path} HTTP/1.1" 404 5 "-" "x""#);
+    let (found, _) = lines(Input::new("x", Cursor::new(line.clone().into_bytes())).unwrap());
+    assert_eq!(found, [Some(line.into_bytes())]);
+}
+
+#[test]
 fn reported_lines() {
     check(
         &Format::Report,

@@ -104,6 +104,11 @@ impl Step<'_> {
     pub fn reached(&self, watch: &Arc<str>, file: &Arc<str>, place: Arc<str>) -> bool {
         self.shared.note_place(PlaceKey { watch: Arc::clone(watch), file: Arc::clone(file) }, place)
     }
+
+    /// Forgets how far a file of a watch has been read.
+    pub fn forget(&self, watch: &Arc<str>, file: &Arc<str>) {
+        self.shared.forget_place(PlaceKey { watch: Arc::clone(watch), file: Arc::clone(file) });
+    }
 }
 
 /// Numbers by name that are kept beside the state: totals.

@@ -208,9 +208,18 @@ impl Shared {
         noted.places.insert(key.clone(), Arc::clone(&place));
         if noted.phase != Phase::Closed {
             noted.since.get_or_insert_with(Instant::now);
-            noted.changes.places.insert(key, place);
+            noted.changes.places.insert(key, Some(place));
         }
         true
+    }
+
+    /// Forgets how far a file has been read.
+    pub(super) fn forget_place(&self, key: PlaceKey) {
+        let mut noted = self.noted.lock();
+        if noted.places.remove(&key).is_some() && noted.phase != Phase::Closed {
+            noted.since.get_or_insert_with(Instant::now);
+            noted.changes.places.insert(key, None);
+        }
     }
 
     /// Takes over places that were kept.
@@ -274,8 +283,8 @@ impl Shared {
         if owed.others {
             noted.owed.others = true;
             noted.changes.drop_others();
-            let places = noted.places.iter().map(|(key, place)| (key.clone(), Arc::clone(place))).collect();
-            noted.changes.places = places;
+            let Noted { places, changes, .. } = &mut *noted;
+            changes.places.extend(places.iter().map(|(key, place)| (key.clone(), Some(Arc::clone(place)))));
         }
     }
 

@@ -590,6 +590,21 @@ fn how_far_a_log_was_read_is_in_the_file_together_with_what_came_of_it_at_every_
 }
 
 #[test]
+fn a_place_that_is_forgotten_stays_so() {
+    let place = Place::new();
+    let (kept, mut writer) = Kept::by_hand(&place.path(), at(0));
+    read_line(&kept, 1);
+    writer.turn();
+    kept.keeper.step().forget(&Arc::from("rportd"), &Arc::from("/x.log"));
+    assert_eq!(kept.keeper.places("rportd"), []);
+    // Nor is it lost that it was, where all is written anew.
+    kept.keeper.0.shared.owe(Owed::ALL);
+    writer.turn();
+    writer.turn();
+    assert_eq!(place.number("SELECT count(*) FROM watched"), 0);
+}
+
+#[test]
 fn of_a_memory_that_is_written_anew_the_places_come_last() {
     let place = Place::new();
     let (kept, mut writer) = Kept::by_hand(&place.path(), at(0));

@@ -82,8 +82,12 @@ fn places(connection: &Connection, changes: &Changes) -> rusqlite::Result<()> {
         return Ok(());
     }
     let mut put = connection.prepare("INSERT INTO watched VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET place = ?3")?;
+    let mut forget = connection.prepare("DELETE FROM watched WHERE watch = ?1 AND file = ?2")?;
     for (key, place) in &changes.places {
-        put.execute(params![&*key.watch, &*key.file, &**place])?;
+        match place {
+            Some(place) => put.execute(params![&*key.watch, &*key.file, &**place])?,
+            None => forget.execute(params![&*key.watch, &*key.file])?,
+        };
     }
     Ok(())
 }

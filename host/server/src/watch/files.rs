@@ -21,6 +21,10 @@ pub const LOGS_MAX: usize = 256;
 /// Paths that the patterns of a watch may lead to.
 const PATHS_MAX: usize = 16_384;
 
+/// Places that a watch keeps though nothing is at their paths any more: a file can
+/// be known again by one under its next name.
+const PLACES_MAX: usize = 2 * LOGS_MAX;
+
 /// Under this name stands that a watch has been here before.
 const HERE_BEFORE: &str = "";
 
@@ -65,6 +69,9 @@ impl Logs {
         }
         // One that isn't wanted any more is read to its end.
         self.logs.retain(|path, log| wanted.contains(path) || !log.followed.is_over());
+        if here_before.len() > PLACES_MAX {
+            self.forget(&here_before);
+        }
         let mut new = Vec::new();
         for path in wanted {
             if self.logs.contains_key(&path) || self.is_known(&path) {
@@ -90,6 +97,25 @@ impl Logs {
             self.places.step().reached(&self.watch, &HERE_BEFORE.into(), "here before".into());
         }
         new
+    }
+
+    /// Forgets places of files that are gone, those first that were written to first.
+    fn forget(&self, kept: &[(Arc<str>, Arc<str>)]) {
+        let is_gone = |file: &str| {
+            let path = Path::new(file);
+            let missing = || fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+            file != HERE_BEFORE && !self.logs.contains_key(path) && missing()
+        };
+        let modified = |text: &str| {
+            let place = Place::from_text(text).unwrap_or_default();
+            place.generations.iter().map(|reached| reached.modified).max().unwrap_or_default()
+        };
+        let gone = kept.iter().filter(|(file, _)| is_gone(file));
+        let mut gone: Vec<_> = gone.map(|(file, text)| (modified(text), file)).collect();
+        gone.sort();
+        for (_, file) in gone.into_iter().take(kept.len().saturating_sub(PLACES_MAX)) {
+            self.places.step().forget(&self.watch, file);
+        }
     }
 
     /// Looks what has become of one of them, which has been taken out.

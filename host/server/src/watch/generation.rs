@@ -16,7 +16,7 @@ use rustix::fs::OFlags;
 use super::place::{HEAD_BYTES_MAX, Print, Reached, read_head};
 
 /// Read at once: more than the longest line that is looked at.
-pub(super) const BUFFER_BYTES: usize = 256 << 10;
+pub(super) const BUFFER_BYTES: usize = 512 << 10;
 /// So much of what was read before is read again by those who have to remember it.
 const RECALLED_BYTES: usize = 256 << 10;
 const _: () = assert!(BUFFER_BYTES > 2 * LINE_BYTES_MAX);

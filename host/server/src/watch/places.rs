@@ -67,4 +67,14 @@ impl Step<'_> {
             }
         }
     }
+
+    /// Forgets how far a file of a watch has been read.
+    pub(super) fn forget(&self, watch: &Arc<str>, file: &Arc<str>) {
+        match self {
+            Self::Kept(step) => step.forget(watch, file),
+            Self::Memory(places) => {
+                places.lock().remove(&(Arc::clone(watch), Arc::clone(file)));
+            }
+        }
+    }
 }

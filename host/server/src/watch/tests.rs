@@ -607,6 +607,24 @@ fn a_file_that_can_be_looked_at_no_more_does_not_keep_the_log_from_going_on() {
     assert!(log.take_tidings().iter().any(|tiding| matches!(tiding, Tiding::Lost { bytes: None })));
 }
 
+#[test]
+fn places_of_files_that_are_gone_are_forgotten_when_they_are_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let places = Places::new(None);
+    for number in 0..4 * LOGS_MAX {
+        places.step().reached(&Arc::from("x"), &format!("/nowhere/{number}").into(), "{\"generations\":[]}".into());
+    }
+    let path = folder.path().join("x.log");
+    fs::write(&path, "one\n").unwrap();
+    let mut all = logs(folder.path(), &["*.log"], Begin::Beginning, &places);
+    assert_eq!(read_all(&mut all), ["one"]);
+    assert!(read_all(&mut all).is_empty());
+    let kept = places.of("x");
+    assert_eq!(kept.len(), 2 * LOGS_MAX);
+    assert!(kept.iter().any(|(file, _)| **file == *path.to_string_lossy()));
+    assert!(read_all(&mut logs(folder.path(), &["*.log"], Begin::Beginning, &places)).is_empty());
+}
+
 /// What can happen to a log.
 #[derive(Clone, Debug)]
 enum Happens {
@@ -653,7 +671,7 @@ proptest! {
                 }
                 Happens::LongLine => {
                     // A file is known by what it begins with.
-                    written.write([format!("long {number} ").as_bytes(), &[b'x'; 70_000], b"\n"].concat());
+                    written.write([format!("long {number} ").as_bytes(), &[b'x'; 140_000], b"\n"].concat());
                     wanted.push("TOO LONG".to_owned());
                     half.clear();
                 }
