@@ -9,11 +9,12 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_timeout;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, bind, connect, shutdown, socket_with, sockopt};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::program::{require, run, skip};
@@ -160,7 +161,7 @@ impl Network {
             let v4 = TcpListener::bind((Self::SERVER_V4, 0)).unwrap();
             let port = v4.local_addr().unwrap().port();
             let v6 = TcpListener::bind((Self::SERVER_V6, port)).unwrap();
-            Service { port, _listeners: [v4, v6] }
+            Service::new(port, [v4, v6])
         })
     }
 
@@ -220,15 +221,33 @@ impl Network {
 /// Accepts connections as long as it lives.
 pub struct Service {
     port: u16,
-    /// The kernel accepts; nobody else has to.
-    _listeners: [TcpListener; 2],
+    listeners: [TcpListener; 2],
 }
 
 impl Service {
+    /// Connections that nobody took would fill the kernel's queue, and the next
+    /// wouldn't come about, whatever a firewall says.
+    fn new(port: u16, listeners: [TcpListener; 2]) -> Self {
+        for listener in &listeners {
+            let listener = listener.try_clone().unwrap();
+            thread::spawn(move || while listener.accept().is_ok() {});
+        }
+        Self { port, listeners }
+    }
+
     /// Where.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        for listener in &self.listeners {
+            // Whoever waits in accept is told that there is nothing to come.
+            let _closed_already = shutdown(listener, Shutdown::Both);
+        }
     }
 }
 

@@ -366,12 +366,16 @@ impl Rportd {
     }
 }
 
+/// The configuration of a server that reads such a service's log.
+fn watching(more: &str) -> String {
+    format!(
+        "{NFTABLES}[[watch]]\nname = \"rportd\"\npath = \"rportd.log\"\nformat = \"rportd\"\ntime_zone = \"UTC\"\n{more}"
+    )
+}
+
 /// A server that guards such a service from beside it, and the service.
 fn beside_rportd(network: &Network, more: &str) -> (Server, Rportd) {
-    let config = format!(
-        "{NFTABLES}[[watch]]\nname = \"rportd\"\npath = \"rportd.log\"\nformat = \"rportd\"\ntime_zone = \"UTC\"\n{more}"
-    );
-    let server = Portcullis::with_config(&config).file("rportd.log", "");
+    let server = Portcullis::with_config(&watching(more)).file("rportd.log", "");
     let server = start_again(network, server);
     let rportd = Rportd::start(server.folder());
     (server, rportd)
@@ -416,6 +420,9 @@ fn five_failed_logins_of_a_watched_log_shut_their_source_out_until_the_ban_ends(
     assert!(network.reaches(NEIGHBOUR, service.port()) && network.reaches("198.51.100.3", service.port()));
     // It ends by itself.
     let_in(&network, SCANNER, service.port());
+    // Or by hand, long before that.
+    server.configure(&watching(""));
+    server.swapped(1);
     for _ in 0..5 {
         rportd.refuses_login("box", SCANNER);
     }
