@@ -172,21 +172,27 @@ fn is_an_id(name: &str) -> bool {
 
 impl ClientField {
     fn of<'c>(self, certificate: &'c X509Certificate<'_>) -> Vec<&'c str> {
-        let alternatives = alternatives(certificate);
+        // One that isn't text is no name, and counts: it must not hide behind another.
+        if self == Self::CommonName {
+            return certificate.subject().iter_common_name().map(|name| name.as_str().unwrap_or("")).collect();
+        }
+        let name = |alternative: &'c GeneralName<'c>| match (self, alternative) {
+            (Self::Dns, GeneralName::DNSName(name))
+            | (Self::Email, GeneralName::RFC822Name(name))
+            | (Self::Uri, GeneralName::URI(name)) => Some(*name),
+            (_, GeneralName::Invalid(tag, _)) if Some(tag.0) == self.tag() => Some(""),
+            _ => None,
+        };
+        alternatives(certificate).filter_map(name).collect()
+    }
+
+    /// Of such an alternative name (RFC 5280, section 4.2.1.6).
+    const fn tag(self) -> Option<u32> {
         match self {
-            // One that isn't text is no name, and counts: it must not hide behind another.
-            Self::CommonName => {
-                certificate.subject().iter_common_name().map(|name| name.as_str().unwrap_or("")).collect()
-            }
-            Self::Dns => alternatives
-                .filter_map(|name| if let GeneralName::DNSName(dns) = name { Some(*dns) } else { None })
-                .collect(),
-            Self::Email => alternatives
-                .filter_map(|name| if let GeneralName::RFC822Name(at) = name { Some(*at) } else { None })
-                .collect(),
-            Self::Uri => alternatives
-                .filter_map(|name| if let GeneralName::URI(uri) = name { Some(*uri) } else { None })
-                .collect(),
+            Self::CommonName => None,
+            Self::Email => Some(1),
+            Self::Dns => Some(2),
+            Self::Uri => Some(6),
         }
     }
 }
@@ -222,4 +228,37 @@ pub(super) fn names_of(certificate: &X509Certificate<'_>) -> Vec<String> {
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, CustomExtension, KeyPair};
+
+    use super::*;
+
+    /// The names found in a certificate with these alternative names, each a tag and its bytes.
+    fn found(field: ClientField, alternatives: &[(u8, &[u8])]) -> Vec<String> {
+        let length = |bytes: &[u8]| u8::try_from(bytes.len()).unwrap();
+        let one = |(tag, bytes): &(u8, &[u8])| [&[0x80 | tag, length(bytes)], *bytes].concat();
+        let list = alternatives.iter().flat_map(one).collect::<Vec<_>>();
+        let content = [&[0x30, length(&list)], &list[..]].concat();
+        let mut params = CertificateParams::default();
+        params.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 17], content)];
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let (_, parsed) = X509Certificate::from_der(certificate.der()).unwrap();
+        field.of(&parsed).into_iter().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn rule_41_a_name_that_is_no_text_counts() {
+        for (field, tag) in [(ClientField::Email, 1), (ClientField::Dns, 2), (ClientField::Uri, 6)] {
+            let good = (tag, &b"a.example"[..]);
+            assert_eq!(found(field, &[good]), ["a.example"]);
+            assert_eq!(found(field, &[good, (tag, b"b.\xff")]), ["a.example", ""], "{field:?}");
+            // Those of other kinds are none of its own.
+            let others = [1, 2, 6].into_iter().filter(|other| *other != tag);
+            let others = others.flat_map(|other| [(other, &b"c.example"[..]), (other, b"\xff")]);
+            assert_eq!(found(field, &others.chain([good]).collect::<Vec<_>>()), ["a.example"], "{field:?}");
+        }
+    }
 }
