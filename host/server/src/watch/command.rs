@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use memchr::memchr;
 use parking_lot::Mutex;
 use portcullis_harness::logs::{LINE_BYTES_MAX, Line};
@@ -68,9 +68,23 @@ impl Running {
         // What runs, whatever is at its path by now.
         let mut starting = Command::new("/proc/self/exe");
         starting.arg(RUN).arg(std::process::id().to_string()).arg("--").args(command).process_group(0);
-        let mut child = starting.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let child = starting.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (sender, chunks) = bounded(CHUNKS_AHEAD);
-        if let Some(mut stdout) = child.stdout.take() {
+        let (last_words, lines) = (Arc::default(), LineCutter::default());
+        let mut running = Self { child, chunks, last_words, began: Instant::now(), lines };
+        match running.listen(sender) {
+            Ok(()) => Ok(running),
+            // It would run on with nobody to hear it, beside the next one.
+            Err(error) => {
+                let _how_is_no_matter = running.end();
+                Err(error)
+            }
+        }
+    }
+
+    /// Threads that take in what it says.
+    fn listen(&mut self, sender: Sender<Vec<u8>>) -> io::Result<()> {
+        if let Some(mut stdout) = self.child.stdout.take() {
             let read = move || {
                 let mut buffer = vec![0; CHUNK_BYTES];
                 // Nobody listens any more, or there is nothing more to hear.
@@ -82,9 +96,8 @@ impl Running {
             };
             std::thread::Builder::new().name("watch-output".to_owned()).spawn(read)?;
         }
-        let last_words = Arc::new(Mutex::new(Vec::new()));
-        if let Some(mut stderr) = child.stderr.take() {
-            let words = Arc::clone(&last_words);
+        if let Some(mut stderr) = self.child.stderr.take() {
+            let words = Arc::clone(&self.last_words);
             let read = move || {
                 let mut buffer = vec![0; LAST_WORDS_BYTES_MAX];
                 while let Ok(read @ 1..) = read(&mut stderr, &mut buffer) {
@@ -96,7 +109,7 @@ impl Running {
             };
             std::thread::Builder::new().name("watch-errors".to_owned()).spawn(read)?;
         }
-        Ok(Self { child, chunks, last_words, began: Instant::now(), lines: LineCutter::default() })
+        Ok(())
     }
 
     /// Waits for output, for so long at most: `None` if the command has ended,
