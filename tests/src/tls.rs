@@ -258,6 +258,18 @@ impl TlsClient {
         Ok(Connection::over(StreamOwned::new(session, stream)))
     }
 
+    /// What it says first, whole.
+    ///
+    /// # Panics
+    /// If the client itself can't be.
+    #[must_use]
+    pub fn hello(&self) -> Vec<u8> {
+        let name = ServerName::try_from(self.name.clone()).unwrap();
+        let mut hello = Vec::new();
+        ClientConnection::new(self.config(), name).unwrap().write_tls(&mut hello).unwrap();
+        hello
+    }
+
     /// Connects and shakes hands.
     ///
     /// # Panics

@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
@@ -498,6 +498,28 @@ fn a_thousand_half_open_handshakes_keep_nobody_out() {
     drop((of_one, of_many));
     eventually("nothing is left of them", || (under_way() == 0.0).then_some(()));
     assert!(server.log_with("Closed, ").len() <= 60, "the log is bounded");
+}
+
+#[test]
+fn handshakes_that_begin_and_stall_keep_nobody_out_who_takes_his_time() {
+    let authority = Authority::new("ours");
+    let config = format!("[listen]\nworkers = 1\nmax_handshakes = 20\nhandshake_timeout = \"1h\"\n{STRANGERS}{HTTPS}");
+    let server = with(&config, &authority, &["a.example"]).client("ann:x").start();
+    let client = TlsClient::new(&authority, "a.example");
+    let open = |number: u8| connect_from(IpAddr::from([127, 68, 0, number]), https(&server)).unwrap();
+    let stall = |number| {
+        let mut stream = open(number);
+        stream.write_all(&client.hello()).unwrap();
+        // It has been answered, so it has begun.
+        stream.read_exact(&mut [0]).unwrap();
+        stream
+    };
+    let _stalled: Vec<_> = (1..=40).map(stall).collect();
+    let slow = open(100);
+    let _silent: Vec<_> = (101..=105).map(open).collect();
+    let crowded = || metric(&server, "portcullis_handshakes_total{result=\"crowded\"}");
+    eventually("each has made room for another", || (crowded() >= 26.0).then_some(()));
+    assert!(client.over(slow).is_ok());
 }
 
 #[test]
