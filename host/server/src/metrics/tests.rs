@@ -238,9 +238,9 @@ fn everything_that_is_counted_is_shown() {
     running.counters.resume(&totals(1_000_000).collect());
     let families = parse(&render(&running));
     let shown: Vec<f64> = families.values().flatten().map(|(_, value)| *value).collect();
-    // A policy's calls are shown by policy.
-    let by_policy = ["scanner_judged", "attempt_judged"];
-    for (name, total) in totals(1_000_000).filter(|(name, _)| !by_policy.contains(&name.as_str())) {
+    // A policy's calls are shown by policy, and lines of logs by watch.
+    let by_whose = ["scanner_judged", "attempt_judged", "watched_lines", "watched_events"];
+    for (name, total) in totals(1_000_000).filter(|(name, _)| !by_whose.contains(&name.as_str())) {
         let total = f64::from(u32::try_from(total).unwrap());
         assert!(shown.contains(&total), "{name} isn't among the metrics");
     }
