@@ -420,6 +420,7 @@ fn five_failed_logins_of_a_watched_log_shut_their_source_out_until_the_ban_ends(
     assert!(network.reaches(NEIGHBOUR, service.port()) && network.reaches("198.51.100.3", service.port()));
     // It ends by itself.
     let_in(&network, SCANNER, service.port());
+    eventually("the gate's ban is over", || (!said(&server, &["bans"]).contains(SCANNER)).then_some(()));
     // Or by hand, long before that.
     server.configure(&watching(""));
     server.swapped(1);

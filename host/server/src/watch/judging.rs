@@ -27,12 +27,30 @@ pub(super) struct Judging {
     now: Now,
 }
 
+/// Clocks that differ by less don't differ: they are read one after the other, each
+/// in whole milliseconds.
+const APART_MIN: Duration = Duration::from_millis(100);
+
 /// What time it is, on the clock of those who write logs and on the gate's: that
 /// one doesn't follow when the other is set.
 #[derive(Clone, Copy, Default)]
 struct Now {
     wall: Timestamp,
     gate: Timestamp,
+}
+
+impl Now {
+    /// The time of a line, on the gate's clock.
+    fn on_the_gates_clock(self, at: Timestamp) -> Timestamp {
+        let Self { wall, gate } = self;
+        // A millisecond less would put a line of the second in which a ban ended
+        // before its end.
+        if wall.since(gate).max(gate.since(wall)) < APART_MIN {
+            return at;
+        }
+        let age_ms = u64::try_from(wall.since(at).as_millis()).unwrap_or(u64::MAX);
+        Timestamp::from_millis(gate.as_millis().saturating_sub(age_ms))
+    }
 }
 
 impl Judging {
@@ -126,7 +144,7 @@ impl Telling<'_> {
                 self.counts.failed_logins.bump();
             }
         }
-        let Now { wall, gate } = self.now;
+        let wall = self.now.wall;
         let (age, ahead) = (wall.since(entry.at), entry.at.since(wall));
         self.counts.behind_ms.set(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         if age > self.max_lateness {
@@ -153,8 +171,7 @@ impl Telling<'_> {
             }
             return None;
         }
-        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        Some(Timestamp::from_millis(gate.as_millis().saturating_sub(age_ms)))
+        Some(self.now.on_the_gates_clock(entry.at))
     }
 }
 
@@ -162,4 +179,29 @@ impl Telling<'_> {
 fn wall_time() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_millis(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: u64, ms: u64) -> Timestamp {
+        Timestamp::from_millis(second * 1000 + ms)
+    }
+
+    #[test]
+    fn a_line_is_at_its_own_time_although_two_clocks_are_read_one_after_the_other() {
+        for (wall, gate) in [(at(60, 598), at(60, 597)), (at(60, 597), at(60, 598)), (at(60, 0), at(60, 0))] {
+            assert_eq!(Now { wall, gate }.on_the_gates_clock(at(60, 0)), at(60, 0));
+        }
+    }
+
+    #[test]
+    fn a_line_is_as_old_on_the_gates_clock_when_the_other_was_set() {
+        for gate in [at(50, 500), at(7200, 500)] {
+            let now = Now { wall: at(60, 500), gate };
+            assert_eq!(now.on_the_gates_clock(at(58, 500)), Timestamp::from_millis(gate.as_millis() - 2000));
+            assert_eq!(now.on_the_gates_clock(at(61, 0)), gate, "ahead is now");
+        }
+    }
 }
