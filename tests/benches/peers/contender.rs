@@ -77,21 +77,7 @@ impl Which {
 
     /// Whether what the scenario asks of a gate is asked of it.
     const fn is_gate(self) -> bool {
-        match self {
-            Self::Portcullis | Self::PortcullisTwo | Self::PortcullisLogs | Self::HaproxyRules => true,
-            Self::PortcullisOff
-            | Self::HaproxyPlain
-            | Self::NginxPlain
-            | Self::NginxAuthRequest
-            | Self::NginxTrivial
-            | Self::NginxAsks
-            | Self::CaddyPlain
-            | Self::CaddyAsks
-            | Self::HaproxyAsks
-            | Self::NginxDeny
-            | Self::Floor
-            | Self::FloorAnswers => false,
-        }
+        matches!(self, Self::Portcullis | Self::PortcullisTwo | Self::PortcullisLogs | Self::HaproxyRules)
     }
 
     /// Whether policies are called, and counted.
@@ -101,24 +87,7 @@ impl Which {
 
     /// Where it runs.
     const fn cpus(self) -> &'static str {
-        match self {
-            Self::PortcullisTwo => "0,1",
-            Self::Portcullis
-            | Self::PortcullisLogs
-            | Self::PortcullisOff
-            | Self::HaproxyRules
-            | Self::HaproxyPlain
-            | Self::NginxPlain
-            | Self::NginxAuthRequest
-            | Self::NginxTrivial
-            | Self::NginxAsks
-            | Self::CaddyPlain
-            | Self::CaddyAsks
-            | Self::HaproxyAsks
-            | Self::NginxDeny
-            | Self::Floor
-            | Self::FloorAnswers => "0",
-        }
+        if matches!(self, Self::PortcullisTwo) { "0,1" } else { "0" }
     }
 }
 

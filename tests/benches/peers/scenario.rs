@@ -94,6 +94,7 @@ use Which::{
 
 const ALL: &[Which] = &[Portcullis, PortcullisOff, HaproxyRules, HaproxyPlain, NginxPlain, NginxAuthRequest, Floor];
 const GATES: &[Which] = &[Portcullis, PortcullisOff, HaproxyRules, NginxPlain];
+const CROWD: &[Which] = &[Portcullis, PortcullisOff, HaproxyRules, NginxPlain, Floor];
 const ASKING: &[Which] =
     &[Portcullis, NginxPlain, NginxTrivial, NginxAsks, HaproxyPlain, HaproxyAsks, CaddyPlain, CaddyAsks];
 const RULES: &[Which] = &[Portcullis, PortcullisOff, HaproxyRules];
@@ -170,7 +171,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         "200s from 1,000 sources, 1,000 connections",
         "/",
         Client::Wrk { script: Some("xff200.lua"), connections: 1000 },
-        GATES,
+        CROWD,
     ),
     Scenario { source: Source::Peer, ..scenario("a connection for each request", "/", wrk(Some("close.lua")), GATES) },
     Scenario { source: Source::Peer, ..scenario("other proxies that ask", "/", wrk(None), ASKING) },

@@ -30,6 +30,7 @@ mod tests;
 
 use std::net::IpAddr;
 
+use portcullis_domain::event::{ATTRIBUTE_BYTES_MAX, cut};
 use portcullis_domain::{Outcome, Timestamp};
 
 pub use format::{Format, Parser, SAMPLE_LINES};
@@ -92,6 +93,26 @@ impl Entry<'_> {
         };
         let client = self.client.map(Text::into_owned);
         Entry { at: self.at, from: self.from, client, what, offence: self.offence, facts: self.facts }
+    }
+
+    /// What is known of these attributes, in this order, as a policy is handed them.
+    /// `answered` is the request that it is about, if there was one.
+    #[must_use]
+    pub fn attributes(&self, answered: Option<&Answered<'_>>, wanted: &[String]) -> Vec<(String, String)> {
+        let value = |name: &String| {
+            let told = answered.and_then(|answered| match name.as_str() {
+                "referer" => answered.referer.as_ref(),
+                "user-agent" => answered.user_agent.as_ref(),
+                _ => None,
+            });
+            let facts = || self.facts.as_ref()?.attributes.iter().find(|(known, _)| known == name);
+            let value = match told {
+                Some(text) => cut(&text.decoded(), ATTRIBUTE_BYTES_MAX).to_owned(),
+                None => cut(&facts()?.1, ATTRIBUTE_BYTES_MAX).to_owned(),
+            };
+            Some((name.clone(), value))
+        };
+        wanted.iter().filter_map(value).collect()
     }
 
     /// Whether somebody is at work who knows a secret: a login that succeeded,

@@ -1,6 +1,8 @@
 //! An event is put through the gate of one world or of two.
 
-use portcullis_domain::event::{ATTRIBUTE_BYTES_MAX, METHOD_BYTES_MAX, PATH_BYTES_MAX, cut};
+use std::sync::Arc;
+
+use portcullis_domain::event::{METHOD_BYTES_MAX, PATH_BYTES_MAX, cut};
 use portcullis_domain::{
     Admitted, Attribute, ClientId, Judged, Order, Outcome as LoginOutcome, Refusal, Request, Source, Timestamp,
 };
@@ -63,21 +65,25 @@ impl Player {
 /// A world, and what its policies want to see.
 pub(super) struct Stage {
     pub(super) world: World,
-    wants_attempt_attributes: bool,
-    wants_request_attributes: bool,
+    attempt_attributes: Arc<[String]>,
+    request_attributes: Arc<[String]>,
 }
 
 impl Stage {
     pub(super) fn new(world: World) -> Self {
         let ruleset = world.gate().ruleset();
-        let wants_attempt_attributes = !ruleset.attempt_attributes().is_empty();
-        let wants_request_attributes = !ruleset.request_attributes().is_empty();
+        let attempt_attributes = ruleset.attempt_attributes().into();
+        let request_attributes = ruleset.request_attributes().into();
         drop(ruleset);
-        Self { world, wants_attempt_attributes, wants_request_attributes }
+        Self { world, attempt_attributes, request_attributes }
     }
 
     fn beside(&self) -> Self {
-        Self { world: self.world.beside(), ..*self }
+        Self {
+            world: self.world.beside(),
+            attempt_attributes: Arc::clone(&self.attempt_attributes),
+            request_attributes: Arc::clone(&self.request_attributes),
+        }
     }
 
     /// Puts one event through the gate, as in service.
@@ -102,7 +108,7 @@ impl Stage {
     fn judge_request(&self, admitted: &Admitted, occurrence: &Occurrence, answered: &Answered<'_>) -> Judged {
         let (method, path) = (answered.method.decoded(), answered.path.decoded());
         let entry = &occurrence.entry;
-        let facts = if self.wants_request_attributes { attributes(entry, Some(answered)) } else { Vec::new() };
+        let facts = entry.attributes(Some(answered), &self.request_attributes);
         let attributes: Vec<_> = facts.iter().map(|(name, value)| Attribute { name, value }).collect();
         // Of a request that failed to log in nobody knows whose it is.
         let verified = !matches!(occurrence.entry.what, What::FailedRequest(_));
@@ -129,7 +135,7 @@ impl Stage {
             secret: None,
             fingerprint: facts.and_then(|facts| facts.fingerprint),
             known: facts.and_then(|facts| facts.known),
-            attributes: if self.wants_attempt_attributes { attributes(entry, with) } else { Vec::new() },
+            attributes: entry.attributes(with, &self.attempt_attributes),
         };
         // The request is admitted before its login is judged; without one the
         // login's own admission is enough.
@@ -158,13 +164,4 @@ impl Came {
             self.orders.extend(judged.orders);
         }
     }
-}
-
-/// Attributes as the server names them.
-fn attributes(entry: &Entry<'_>, answered: Option<&Answered<'_>>) -> Vec<(String, String)> {
-    let more = entry.facts.iter().flat_map(|facts| facts.attributes.iter().cloned());
-    let Some(answered) = answered else { return more.collect() };
-    let fields = [("referer", &answered.referer), ("user-agent", &answered.user_agent)];
-    let known = fields.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?.decoded())));
-    known.map(|(name, value)| (name.to_owned(), cut(&value, ATTRIBUTE_BYTES_MAX).to_owned())).chain(more).collect()
 }

@@ -2,7 +2,7 @@
 //! same gate, told and counted as those that came to it (rule 39).
 
 use http::StatusCode;
-use portcullis_domain::event::{ATTRIBUTE_BYTES_MAX, METHOD_BYTES_MAX, PATH_BYTES_MAX, cut};
+use portcullis_domain::event::{METHOD_BYTES_MAX, PATH_BYTES_MAX, cut};
 use portcullis_domain::{
     Attribute, ClientId, Finished, Judged, Observed, Origin, Outcome, Request as JudgedRequest, Sighting, Source,
 };
@@ -96,7 +96,7 @@ impl Post {
 
     fn observe_attempt(&self, seen: &Seen<'_>, outcome: Outcome, answered: Option<&Answered<'_>>) -> Sighted {
         let facts = seen.entry.facts.as_deref();
-        let named = named(seen.entry, answered, self.gate.ruleset().attempt_attributes());
+        let named = seen.entry.attributes(answered, self.gate.ruleset().attempt_attributes());
         let attributes = borrowed(&named);
         let finished = Finished {
             outcome,
@@ -124,7 +124,7 @@ impl Post {
 
     fn observe_request(&self, seen: &Seen<'_>, answered: &Answered<'_>, client_id: Option<&ClientId>) -> Sighted {
         let (method, path) = (answered.method.decoded(), answered.path.decoded());
-        let named = named(seen.entry, Some(answered), self.gate.ruleset().request_attributes());
+        let named = seen.entry.attributes(Some(answered), self.gate.ruleset().request_attributes());
         let attributes = borrowed(&named);
         let request = JudgedRequest {
             source: seen.source,
@@ -147,25 +147,6 @@ impl Post {
         self.tell_orders(&self.front.load(), source, judged);
         Sighted::Judged { banned: judged.has_banned() }
     }
-}
-
-/// The attributes that are wanted and known, by name.
-fn named(entry: &Entry<'_>, answered: Option<&Answered<'_>>, wanted: &[String]) -> Vec<(String, String)> {
-    let value = |name: &String| {
-        let known = match name.as_str() {
-            "referer" => {
-                answered.and_then(|answered| answered.referer.as_ref()).map(|text| text.decoded().into_owned())
-            }
-            "user-agent" => {
-                answered.and_then(|answered| answered.user_agent.as_ref()).map(|text| text.decoded().into_owned())
-            }
-            _ => None,
-        };
-        let facts = || entry.facts.as_ref()?.attributes.iter().find(|(known, _)| known == name).cloned();
-        let value = known.or_else(|| facts().map(|(_, value)| value))?;
-        Some((name.clone(), cut(&value, ATTRIBUTE_BYTES_MAX).to_owned()))
-    };
-    wanted.iter().filter_map(value).collect()
 }
 
 fn borrowed(named: &[(String, String)]) -> Vec<Attribute<'_>> {
