@@ -36,8 +36,9 @@ install_packages() {
         "${as_root[@]}" chmod 755 "$policy"
     fi
     # Where that fails, what is missing is named by the caller.
-    "${as_root[@]}" apt-get update -qq &&
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
+    local options=(-qq -o Acquire::Retries=3 -o DPkg::Lock::Timeout=300)
+    "${as_root[@]}" apt-get update "${options[@]}" &&
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y "${options[@]}" --no-install-recommends "$@" >/dev/null ||
         echo "Installing failed"
     clean_up_packages
 }

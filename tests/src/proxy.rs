@@ -219,10 +219,21 @@ fn proxy(kind: Kind, folder: &ProxyFolder, addresses: Addresses, words: &[(&str,
         text.replace("127.0.0.1:8090", &portcullis.to_string())
             .replace("127.0.0.1:3000", &format!("127.0.0.1:{service}"))
     };
+    // No test is about these, and a busy machine takes its time.
+    let patient = |text: String, times: &[(&str, &str)]| {
+        times.iter().fold(text, |text, (short, long)| {
+            assert!(text.contains(short), "no {short:?} in {text}");
+            text.replace(short, long)
+        })
+    };
     let out = || fs::File::options().create(true).append(true).open(path.join("proxy.out")).unwrap();
     match kind {
         Kind::Nginx => {
             let site = read("nginx.conf").replace("listen 80;", &format!("listen 127.0.0.1:{port};"));
+            let site = patient(
+                site,
+                &[("connect_timeout    1s", "connect_timeout 60s"), ("read_timeout       2s", "read_timeout 60s")],
+            );
             fs::write(path.join("site.conf"), site.replace("/var/log/nginx/", &format!("{}/", path.display())))
                 .unwrap();
             let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
@@ -254,7 +265,9 @@ fn proxy(kind: Kind, folder: &ProxyFolder, addresses: Addresses, words: &[(&str,
         }
         Kind::Haproxy => {
             let config = read("haproxy.cfg").replace("bind :80", &format!("bind 127.0.0.1:{port}"));
-            let script = ours("portcullis.lua");
+            let script = path.join("portcullis.lua");
+            let text = fs::read_to_string(ours("portcullis.lua")).unwrap();
+            fs::write(&script, patient(text, &[("local patience = 1000", "local patience = 60000")])).unwrap();
             let config = config.replace("/etc/haproxy/portcullis.lua", &script.display().to_string());
             let file = path.join("haproxy.cfg");
             fs::write(&file, config).unwrap();

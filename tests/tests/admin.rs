@@ -124,7 +124,7 @@ fn who_is_banned_by_hand_is_refused_until_it_is_lifted() {
     let banned = told(&server, &["ban", "203.0.113.7", "--for", "90s", "--reason", "tried\x1b[31m me"]);
     assert_eq!((&banned["network"], &banned["changed"]), (&json!("203.0.113.7/32"), &json!(true)));
     let turned_away = server.get("/").from("203.0.113.7").send();
-    assert_eq!((turned_away.status, turned_away.retry_after()), (423, 90));
+    assert!(turned_away.status == 423 && (60..=90).contains(&turned_away.retry_after()), "{turned_away:?}");
     assert_eq!(status_of("203.0.113.8"), 401);
     let list = said(&server, &["bans"]);
     assert!(list.contains("203.0.113.7 ") && list.contains("by hand"), "{list}");
@@ -249,7 +249,7 @@ fn without_a_server_a_command_says_what_to_do() {
 
 #[test]
 fn a_stranger_over_tcp_learns_nothing_but_401_429_or_423() {
-    let server = with_token("").start();
+    let server = with_token("[policy.wait]\nsettings = { client_login_wait = 600 }\n").start();
     let address = server.admin_address();
     let strange = [
         ("GET", "/v1/status"),
@@ -277,11 +277,11 @@ fn a_stranger_over_tcp_learns_nothing_but_401_429_or_423() {
             401
         );
     }
-    server.logged_times(3, "Failed login attempt for client auth id \"\", forcing to wait for 2s (203.0.113.");
+    server.logged_times(3, "Failed login attempt for client auth id \"\", forcing to wait for 600s (203.0.113.");
     // … after which even the right one waits.
     let waiting = bearer(Request::new(address, "GET", "/v1/status"), TOKEN).from("203.0.113.5").send();
     is_problem(&waiting, 429, "");
-    assert_eq!(waiting.retry_after(), 2);
+    assert!((500..=600).contains(&waiting.retry_after()), "{waiting:?}");
     assert_eq!(bearer(Request::new(address, "GET", "/v1/status"), TOKEN).from("203.0.113.99").send().status, 200);
     let waits = told(&server, &["waits"]);
     assert!(
@@ -330,7 +330,7 @@ fn a_right_token_resets_the_count_and_asking_often_is_one_attempt() {
 
 #[test]
 fn the_command_line_speaks_over_tcp_with_the_token() {
-    let server = with_token("").start();
+    let server = with_token("[policy.wait]\nsettings = { client_login_wait = 600 }\n").start();
     let token = server.folder().join("token");
     let url = format!("http://{}", server.admin_address());
     let status = |token: &Path| {

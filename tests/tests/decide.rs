@@ -69,7 +69,7 @@ fn rule_40_a_ban_a_wait_and_who_is_neither() {
 
     // Who waits is the id, wherever it comes from, and it may ask for all but logins.
     let waiting = about(&server, "192.0.2.1").basic("ABC", "right").send();
-    assert_eq!((waiting.status, waiting.retry_after()), (429, 2));
+    assert!(waiting.status == 429 && (1..=2).contains(&waiting.retry_after()), "{waiting:?}");
     assert_eq!(about(&server, "192.0.2.1").basic("other", "x").send().status, 200);
     assert_eq!(about(&server, "203.0.113.8").send().status, 200);
     // The same ban at our own gate: the state is one.

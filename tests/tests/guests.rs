@@ -133,14 +133,14 @@ fn orders_out_of_all_bounds_are_cut() {
     assert_eq!(server.get("/").from("203.0.113.7").send().status, 401);
     assert_eq!(fail(&server, "203.0.113.7", 0), 401);
     let banned = server.get("/").from("203.0.113.7").send();
-    assert_eq!((banned.status, banned.retry_after()), (423, 600));
+    assert!(banned.status == 423 && (500..=600).contains(&banned.retry_after()), "{banned:?}");
     assert_eq!(server.get("/").from("203.0.113.8").send().status, 401, "a network of 200 bits is one address");
 
     let server = with_guest("extreme-waits", &policy("extreme-waits", "wait", ""));
     assert_eq!(server.get("/").from("203.0.113.7").basic("bob", "x").send().status, 401);
     server.logged("for client auth id \"bob\", forcing to wait for 3600s (203.0.113.7)");
     let waiting = server.get("/").from("203.0.113.7").basic("bob", "x").send();
-    assert_eq!((waiting.status, waiting.retry_after()), (429, 3600));
+    assert!(waiting.status == 429 && (3500..=3600).contains(&waiting.retry_after()), "{waiting:?}");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_flood_of_log_lines_is_bounded() {
 #[test]
 fn a_guest_that_falls_over_now_and_then_is_rescued_by_a_new_instance() {
     let guest = "traps-every-third-call";
-    let others = "[policy.wait]\nenabled = false\n[policy.ban]\nenabled = false\n";
+    let others = "[policy.wait]\nenabled = false\n[policy.ban]\nenabled = false\n[listen]\nworkers = 2\n";
     let server = with_guest(guest, &(policy(guest, "ban", "on_failure = \"deny\"") + others));
     for n in 0..20 {
         // Fewer sources than it takes for a quarantine.
@@ -171,7 +171,8 @@ fn a_guest_that_falls_over_now_and_then_is_rescued_by_a_new_instance() {
 
 #[test]
 fn a_guest_that_remembers_by_itself_is_borne() {
-    let server = with_guest("hidden-state", &policy("hidden-state", "ban", ""));
+    // On many cores nobody would come third to an instance.
+    let server = with_guest("hidden-state", &policy("hidden-state", "ban", "[listen]\nworkers = 2\n"));
     for n in 0..20 {
         assert_eq!(fail(&server, &format!("203.0.113.{}", n + 1), n), 401);
     }

@@ -16,6 +16,7 @@ use portcullis_harness::journal::record::{Enforced, Judged, What};
 use portcullis_harness::journal::value::Time;
 use portcullis_harness::journal::{Reader, segment};
 use portcullis_tests::{Portcullis, Ran, Server, eventually, portcullis, repository, require, run};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde_json::Value;
 
 /// A folder for a journal that outlives servers.
@@ -189,15 +190,24 @@ fn a_folder_that_is_removed_while_it_runs_is_made_again_and_nobody_waits_for_it(
     let server = folder.start(3);
     fail(&server, "203.0.113.1", 3);
     eventually("it is written", || (bans(&folder.journal()).len() == 1).then_some(()));
-    fs::remove_dir_all(folder.journal()).unwrap();
+    // As it is, however often it is written to meanwhile.
+    let aside = |name: &str| folder.journal().with_extension(name);
+    fs::rename(folder.journal(), aside("gone")).unwrap();
     server.logged("journal: its folder or a file of it was removed; it goes on in a new segment");
     fail(&server, "203.0.113.2", 3);
     // One that can't be made again is told, and guarding goes on.
-    fs::remove_dir_all(folder.journal()).unwrap();
-    fs::write(folder.journal(), "in the way").unwrap();
+    fs::write(aside("other"), "in the way").unwrap();
+    renameat_with(CWD, aside("other"), CWD, folder.journal(), RenameFlags::EXCHANGE).unwrap();
     server.logged("events are kept in memory alone until it can be written to again");
+    let dropped = || -> u64 {
+        let metrics = server.administration("/metrics");
+        let count = metrics.lines().find_map(|line| line.strip_prefix("portcullis_journal_dropped_total "));
+        count.unwrap().parse().unwrap()
+    };
+    let before = dropped();
     fail(&server, "203.0.113.3", 3);
     assert_eq!(server.get("/").from("203.0.113.3").send().status, 423);
+    eventually("what it can't keep is given up", || (dropped() >= before + 3).then_some(()));
     fs::remove_file(folder.journal()).unwrap();
     server.logged("journal: it can be written to again");
     fail(&server, "203.0.113.4", 3);
@@ -274,6 +284,8 @@ fn the_running_server_explains_and_lists_what_happened() {
     for config in [String::new(), Folder::new().config(3)] {
         let config =
             if config.is_empty() { "[policy.ban.settings]\nmax_failed_login = 3\n".to_owned() } else { config };
+        // It is asked about after everything else.
+        let config = config + "[policy.wait.settings]\nclient_login_wait = 600\n";
         let server = Portcullis::with_config(&config).client("owner:correct-horse-battery").start();
         fail(&server, "203.0.113.1", 3);
         scan(&server, "203.0.113.2");
@@ -347,7 +359,9 @@ fn who_follows_sees_events_as_they_happen() {
                 if stopped.try_recv().is_ok() {
                     return;
                 }
-                let guess = server.get("/").from(&format!("203.0.113.{}", n % 250)).basic(&format!("follow-{n}"), "x");
+                // Each by a source of its own: whoever is banned waits no more.
+                let source = std::net::Ipv4Addr::from(0x0a00_0000_u32 + n);
+                let guess = server.get("/").from(&source.to_string()).basic(&format!("follow-{n}"), "x");
                 guess.send();
             }
         });

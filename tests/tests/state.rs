@@ -177,13 +177,17 @@ impl Kills {
             let killed = Instant::now();
             (server.kill(), killed)
         });
-        let slow = was_slow(&stopped);
-        self.slow += usize::from(slow);
-
-        let old = |last: &Instant| killed.saturating_duration_since(*last) > LAG_MAX;
-        let due: u32 = seen.failed.values().filter(|(_, last)| old(last)).map(|(count, _)| count).sum();
+        let old = |last: &Instant, lag| killed.saturating_duration_since(*last) > lag;
+        let due = |lag| -> u64 {
+            seen.failed.values().filter(|(_, last)| old(last, lag)).map(|(count, _)| u64::from(*count)).sum()
+        };
         let counted = total_in(&state, "attempts_failed") - self.failures;
-        let (least, most) = (self.made + u64::from(due), self.made + u64::from(seen.failures) + 4);
+        let (least, most) = (self.made + due(LAG_MAX), self.made + u64::from(seen.failures) + 4);
+        // The first commit that takes too long is told of when it is over: killed
+        // before that, nobody was.
+        let stalled = (self.made + due(10 * LAG_MAX)..least).contains(&counted);
+        let slow = was_slow(&stopped) || stalled;
+        self.slow += usize::from(slow);
         assert!(counted <= most && (counted >= least || slow), "round {round}: {counted}, not {least} to {most}");
         (self.failures, self.made) = (self.failures + counted, 0);
 
@@ -196,7 +200,7 @@ impl Kills {
         assert!(one.is_none_or(|source| status(&server, source) == 423), "round {round}: {one:?} of a round before");
         self.bans.extend(seen_bans);
 
-        let left = seen.failed.iter().filter(|(source, (_, last))| old(last) && !self.bans.contains(*source));
+        let left = seen.failed.iter().filter(|(source, (_, last))| old(last, LAG_MAX) && !self.bans.contains(*source));
         let left: Vec<_> = left.map(|(source, (count, _))| (source, usize::try_from(*count).unwrap())).collect();
         for &(source, count) in left.iter().rev().take(30) {
             let waits = server.get("/").from("203.0.113.1").basic(&format!("{source}-0"), "x").send().status;
@@ -345,6 +349,10 @@ fn on_a_full_disk(small: &Small, at: &Path) {
     server.logged("is written again");
     // Whatever waited is written with the first that can be.
     assert_eq!(fail(&server, "203.0.113.101", 6), [401, 401, 401, 401, 401, 423]);
+    eventually("all of it is on the disk", || {
+        let status: serde_json::Value = serde_json::from_str(&server.administration("/v1/status")).unwrap();
+        (status["state"]["pending"] == 0).then_some(())
+    });
     let again = server.again();
     let killed = server.kill();
     assert!(killed.log.iter().any(|line| line.contains("is written again")));

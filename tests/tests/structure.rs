@@ -178,11 +178,14 @@ fn every_guest_that_misbehaves_meets_the_real_server() {
 fn nothing_of_anyones_machine_is_in_the_files() {
     // Put together, so that this file doesn't hold them.
     let folders: Vec<String> = ["home", "root", "work", "Users"].iter().map(|folder| format!("/{folder}/")).collect();
-    let own = repository().to_str().unwrap().to_owned();
+    // One of a word or two, as `/src`, can be anything.
+    let own = repository();
+    let own = Some(own.to_str().unwrap().to_owned()).filter(|_| own.components().count() > 3);
     for file in files() {
         let bytes = fs::read(repository().join(&file)).unwrap();
         let text = String::from_utf8_lossy(&bytes);
-        assert!(!text.contains(&own), "{file} holds this repository's own path");
+        let holds_own = own.as_ref().is_some_and(|own| text.contains(own));
+        assert!(!holds_own, "{file} holds this repository's own path");
         for folder in &folders {
             for (place, _) in text.match_indices(folder.as_str()) {
                 // A path of a URL or a longer one's middle is nobody's folder.

@@ -154,7 +154,7 @@ fn rule_19_counts_survive_a_swap_to_a_plugin_of_the_same_state_format() {
     server.swapped(1);
     assert_eq!(fail("203.0.113.7"), 401);
     let banned = server.get("/").from("203.0.113.7").send();
-    assert_eq!((banned.status, banned.retry_after()), (423, 60));
+    assert!(banned.status == 423 && (50..=60).contains(&banned.retry_after()), "{banned:?}");
 
     for _ in 0..4 {
         assert_eq!(fail("203.0.113.8"), 401);
@@ -203,7 +203,7 @@ fn a_bad_change_is_refused_with_the_reason_and_what_ran_goes_on() {
 
 #[test]
 fn rule_8_a_changed_credentials_file_is_read_anew_and_nobody_is_verified_any_longer() {
-    let config = "[auth]\nfile = \"clients.json\"\n";
+    let config = "[auth]\nfile = \"clients.json\"\n[policy.wait]\nsettings = { client_login_wait = 6 }\n";
     let server = Portcullis::with_config(config).file("clients.json", r#"{"alice":"old"}"#).start();
     let login = |source: &str, secret: &str| server.get("/").from(source).basic("alice", secret).send().status;
     assert_eq!((login("203.0.113.7", "old"), login("203.0.113.7", "old")), (200, 200));

@@ -152,30 +152,36 @@ fn what_is_worth_telling_is_told() {
     assert!(matches!(Credentials::load(Some(&path), &[], IdCase::Keep, &key), Err(FileError::Read { .. })));
 }
 
-/// Time that this thread spends on a check, the least of several.
+/// Microseconds that this thread spends on a check.
 fn time_of(credentials: &Credentials, id: &str) -> i64 {
     let now = || {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         time.tv_sec * 1_000_000 + time.tv_nsec / 1_000
     };
-    let once = |_| {
+    let once = |()| {
         let start = now();
         let _ = credentials.check(id, b"wrong");
         now() - start
     };
-    (0..5).map(once).min().unwrap_or(0).max(1)
+    once(()).max(1)
 }
 
 #[test]
 fn an_unknown_id_and_a_plain_secret_cost_what_the_dearest_hash_costs() {
     let hash = argon2((2048, 2));
     let credentials = load(&format!("{{\"dear\": \"{hash}\", \"plain\": \"x\", \"cheap\": \"{}\"}}", argon2((64, 1))));
-    let dear = time_of(&credentials, "dear");
-    for id in ["unknown", "plain"] {
-        let time = time_of(&credentials, id);
-        assert!(time * 2 > dear && time < dear * 2, "{id}: {time} us where the dearest takes {dear}");
+    // In turns: whatever else the machine does hits all of them.
+    let mut least = [i64::MAX; 4];
+    for _ in 0..20 {
+        for (least, id) in least.iter_mut().zip(["dear", "unknown", "plain", "cheap"]) {
+            *least = time_of(&credentials, id).min(*least);
+        }
     }
-    assert!(time_of(&credentials, "cheap") * 2 < dear, "the measure measures nothing");
+    let [dear, unknown, plain, cheap] = least;
+    for time in [unknown, plain] {
+        assert!(time * 3 > dear && time < dear * 3, "{least:?} us");
+    }
+    assert!(cheap * 3 < dear, "the measure measures nothing: {least:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Version};
 use http_body_util::{BodyExt, Full};
-use http_support::{Backend, DEADLINE, World, hasty};
+use http_support::{Backend, DEADLINE, SHORT, World, hasty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use portcullis::http::HttpOptions;
@@ -170,7 +170,7 @@ fn a_drain_lets_streams_end_and_then_closes() {
 #[test]
 fn an_idle_connection_is_closed_with_a_goodbye() {
     let backend = Backend::echo();
-    let options = HttpOptions { idle_timeout: Duration::from_millis(100), linger_timeout: DEADLINE, ..hasty() };
+    let options = HttpOptions { idle_timeout: Duration::from_secs(1), linger_timeout: DEADLINE, ..hasty() };
     let world = World::new(&backend.url, options);
     run(async {
         let (mut sender, connection) = connect(&world).await;
@@ -201,7 +201,7 @@ fn a_client_that_takes_nothing_of_its_streams_is_cut() {
         let chunk = vec![b'x'; 1 << 20];
         while std::io::Write::write_all(&mut wire.stream, &chunk).is_ok() {}
     });
-    let options = HttpOptions { connect_timeout: Duration::from_millis(60), ..hasty() };
+    let options = HttpOptions { connect_timeout: SHORT, response_head_timeout: Duration::from_secs(1), ..hasty() };
     let world = World::new(&backend.url, options);
     run(async {
         let (mut sender, connection) = connect(&world).await;

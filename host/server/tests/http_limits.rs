@@ -6,7 +6,7 @@ mod http_support;
 
 use std::time::{Duration, Instant};
 
-use http_support::{Backend, DEADLINE, World, hasty};
+use http_support::{Backend, DEADLINE, SHORT, World, hasty};
 use portcullis::http::{ConnectionCap, HttpOptions, Refusal, ServeOptions, serve};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -14,14 +14,14 @@ const GET: &str = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n";
 #[test]
 fn slow_heads_are_cut_however_they_begin() {
     let backend = Backend::echo();
-    let options = HttpOptions { idle_timeout: DEADLINE, ..hasty() };
+    let options = HttpOptions { header_timeout: SHORT, idle_timeout: DEADLINE, ..hasty() };
     let world = World::new(&backend.url, options);
     for begin in ["", "G", "GET / HTTP/1.1\r\nHo", "PRI * HT", "P"] {
         let begun = Instant::now();
         let mut client = world.connect();
         client.send(begin);
         client.expect_closed();
-        assert!(begun.elapsed() >= Duration::from_millis(60), "{begin:?} was cut early");
+        assert!(begun.elapsed() >= SHORT, "{begin:?} was cut early");
         assert!(begun.elapsed() < DEADLINE / 2, "{begin:?} was cut late");
     }
 }
@@ -29,7 +29,7 @@ fn slow_heads_are_cut_however_they_begin() {
 #[test]
 fn a_slow_second_head_is_cut_too_and_drops_of_bytes_dont_help() {
     let backend = Backend::echo();
-    let options = HttpOptions { idle_timeout: DEADLINE * 2, ..hasty() };
+    let options = HttpOptions { header_timeout: Duration::from_secs(1), idle_timeout: DEADLINE * 2, ..hasty() };
     let world = World::new(&backend.url, options);
     let mut client = world.connect();
     client.send(GET);
@@ -62,7 +62,7 @@ fn an_idle_connection_is_closed_and_one_at_work_isnt() {
             wire.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
         }
     });
-    let options = HttpOptions { response_head_timeout: DEADLINE, ..hasty() };
+    let options = HttpOptions { response_head_timeout: DEADLINE, idle_timeout: Duration::from_secs(1), ..hasty() };
     let world = World::new(&backend.url, options);
     let mut at_work = world.connect();
     at_work.send(GET.replace("/x", "/slow"));

@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use http_support::{Backend, DEADLINE, World, hasty, news};
+use http_support::{Backend, DEADLINE, SHORT, World, hasty, news};
 use portcullis::http::{Body, HttpOptions};
 
 const GET: &str = "GET /x HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -189,7 +189,7 @@ fn when_the_client_goes_the_upstreams_request_goes_too() {
 
 #[test]
 fn what_the_upstream_fails_at_is_told_as_502_or_504() {
-    let options = HttpOptions { body_idle_timeout: DEADLINE, ..hasty() };
+    let patient = HttpOptions { body_idle_timeout: DEADLINE, ..hasty() };
     for (what, answer, status) in [
         ("nothing", None, 504),
         ("closed", Some(""), 502),
@@ -206,11 +206,12 @@ fn what_the_upstream_fails_at_is_told_as_502_or_504() {
                 None => drop(wire.read_to_end()),
             }
         });
-        let world = World::new(&backend.url, options.clone());
+        let hasty = HttpOptions { response_head_timeout: SHORT, ..patient.clone() };
+        let world = World::new(&backend.url, if answer.is_some() { patient.clone() } else { hasty });
         assert_eq!(world.ask(GET).status(), status, "{what}");
     }
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert_eq!(World::new(&format!("http://{nobody}"), options).ask(GET).status(), 502);
+    assert_eq!(World::new(&format!("http://{nobody}"), patient).ask(GET).status(), 502);
 }
 
 #[test]

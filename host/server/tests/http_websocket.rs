@@ -84,7 +84,15 @@ fn an_upstream_goes_on_with_the_register_of_another() {
 fn an_idle_tunnel_is_closed_and_a_busy_one_outlives_the_other_timeouts() {
     let backend = echo();
     let idle = Duration::from_millis(1500);
-    let world = World::new(&backend.url, HttpOptions { tunnel_idle_timeout: idle, ..hasty() });
+    let other = Duration::from_secs(1);
+    let options = HttpOptions {
+        tunnel_idle_timeout: idle,
+        header_timeout: other,
+        idle_timeout: other,
+        response_head_timeout: other,
+        ..hasty()
+    };
+    let world = World::new(&backend.url, options);
     let mut client = world.connect();
     client.send(format!("{OPEN}early"));
     client.read_head();

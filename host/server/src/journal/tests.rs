@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use portcullis_domain::{Ban, By, Cause, ClientId, Origin, Outcome, Reason, Source, Subject, VirtualClock, Wait};
 use portcullis_harness::journal::record::What;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::*;
 
@@ -111,8 +112,10 @@ fn a_folder_that_is_removed_is_made_again_and_one_that_cannot_be_is_told_until_i
     let journal = start(Some(&folder));
     happens(&journal, 0);
     assert_eq!(events(&journal.reader()), [0]);
-    fs::remove_dir_all(&folder).unwrap();
-    fs::write(&folder, "in the way").unwrap();
+    // At once: it would be made again in between.
+    let other = folder.with_extension("other");
+    fs::write(&other, "in the way").unwrap();
+    renameat_with(CWD, &other, CWD, &folder, RenameFlags::EXCHANGE).unwrap();
     eventually("it fails", || journal.counts().failing.is_some());
     happens(&journal, 1);
     assert_eq!(events(&journal.reader()), [0, 1], "memory has them");

@@ -25,7 +25,7 @@ const APPLICATION_ID_AT: usize = 68;
 /// Length of that header.
 const HEADER_BYTES: usize = 100;
 /// Patience with somebody who has opened the file beside us, such as `sqlite3`.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pages kept in memory, in KiB.
 const CACHE_KIB: i64 = 16 * 1024;
 

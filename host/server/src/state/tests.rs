@@ -233,7 +233,7 @@ async fn a_disk_that_does_not_answer_holds_a_reply_for_so_long_and_is_told_of() 
     let began = Instant::now();
     assert!(!kept.keeper.settled().await);
     let took = began.elapsed();
-    assert!(took >= SETTLE_TIME_MAX && took < SETTLE_TIME_MAX * 10, "{took:?}");
+    assert!(took >= SETTLE_TIME_MAX && took < Duration::from_secs(10), "{took:?}");
     assert_eq!(kept.keeper.health().unsettled_replies, 1);
     other.execute_batch("ROLLBACK").unwrap();
     while !kept.keeper.settled().await {}
@@ -392,11 +392,13 @@ fn the_log_is_moved_into_the_file_when_it_has_grown() {
     assert!(writer.file.bytes().1 > 4 << 20);
     let reader = Connection::open(place.path()).unwrap();
     reader.execute_batch("BEGIN; SELECT * FROM bans").unwrap();
-    let began = Instant::now();
     kept.put("ban", &Subject::Source(address(1)), b"", None);
     writer.turn();
+    writer.paces = Paces::default();
+    let (most, began) = (writer.paces.log_bytes_max, Instant::now());
     writer.move_log().unwrap();
-    assert!(began.elapsed() < Duration::from_millis(900), "nobody who reads is waited for");
+    assert!(began.elapsed() < file::BUSY_TIMEOUT, "nobody who reads is waited for");
+    assert_eq!(writer.paces.log_bytes_max, most * 2, "somebody reads");
     reader.execute_batch("COMMIT").unwrap();
     writer.paces = Paces::default();
     writer.move_log().unwrap();

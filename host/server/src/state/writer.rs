@@ -59,7 +59,7 @@ pub(super) struct Paces {
     housekeeping: Instant,
     /// Log that somebody who reads keeps from being moved is looked at again
     /// only when it is larger than that.
-    log_bytes_max: u64,
+    pub(super) log_bytes_max: u64,
     late: Seldom,
     retry: Option<Instant>,
 }

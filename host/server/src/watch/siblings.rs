@@ -6,12 +6,15 @@
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::generation::{modified, open};
 use super::place::{Reached, read_head};
 
 /// Entries of a folder that are looked at.
 const ENTRIES_MAX: usize = 4096;
+/// How often a folder is looked through in which names change meanwhile.
+const LOOKS_MAX: usize = 4;
 /// Ends of the names of compressed files.
 const COMPRESSED: [&str; 7] = [".gz", ".zst", ".xz", ".bz2", ".lz4", ".Z", ".zip"];
 /// What compressed files begin with, as far as they are met as logs.
@@ -61,6 +64,13 @@ pub(super) fn find(reached: &Reached, at: &Path, folders: &[PathBuf]) -> Option<
             return Some(path.to_owned());
         }
     }
+    let is_it = |found: &Option<(bool, PathBuf)>| found.as_ref().is_some_and(|(is_it, _)| *is_it);
+    steadily(folders, || look_for(reached, folders), is_it).map(|(_, path)| path)
+}
+
+/// Whether it is the file itself or a copy, and where.
+fn look_for(reached: &Reached, folders: &[PathBuf]) -> Option<(bool, PathBuf)> {
+    let is_it = |found: &Metadata| (found.dev(), found.ino()) == (reached.device, reached.inode);
     let mut copies = Vec::new();
     for path in folders.iter().flat_map(|folder| entries(folder)) {
         let Ok(found) = fs::metadata(&path) else { continue };
@@ -72,12 +82,30 @@ pub(super) fn find(reached: &Reached, at: &Path, folders: &[PathBuf]) -> Option<
         let Ok((file, found)) = open(&path) else { continue };
         if holds(&file, &found, reached) {
             if it {
-                return Some(path);
+                return Some((true, path));
             }
             copies.push((modified(&found), path));
         }
     }
-    copies.into_iter().max().map(|(_, path)| path)
+    copies.into_iter().max().map(|(_, path)| (false, path))
+}
+
+/// Looks again while names change in the folders: who renames `x.1` to `x.2` between
+/// a look at `x.2` and one at `x.1` has a file that nobody sees.
+fn steadily<T>(folders: &[PathBuf], mut look: impl FnMut() -> T, is_all: impl Fn(&T) -> bool) -> T {
+    let stamps = || -> Vec<Option<SystemTime>> {
+        folders.iter().map(|folder| fs::metadata(folder).and_then(|found| found.modified()).ok()).collect()
+    };
+    let mut before = stamps();
+    for _ in 1..LOOKS_MAX {
+        let found = look();
+        let after = stamps();
+        if is_all(&found) || after == before {
+            return found;
+        }
+        before = after;
+    }
+    look()
 }
 
 /// Whether all is in a file that was read so far.
@@ -91,6 +119,14 @@ pub(super) fn later(path: &Path, after: u64, knows: impl Fn(&File, &Metadata) ->
     let (Some(folder), Some(base)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Vec::new();
     };
+    steadily(&[folder.to_owned()], || look_for_later((path, folder, base), after, &knows), |_| false)
+}
+
+fn look_for_later(
+    (path, folder, base): (&Path, &Path, &str),
+    after: u64,
+    knows: impl Fn(&File, &Metadata) -> bool,
+) -> Vec<PathBuf> {
     let current = fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
     let mut found_later = Vec::new();
     for candidate in entries(folder) {
@@ -116,7 +152,32 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_rotated;
+    use super::*;
+
+    #[test]
+    fn a_folder_is_looked_through_again_while_names_change_in_it_and_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let folders = [folder.path().to_owned()];
+        let looks = |changes: u64, found_at: u64| {
+            let mut looks = 0;
+            steadily(
+                &folders,
+                || {
+                    looks += 1;
+                    if looks <= changes {
+                        let other = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(looks);
+                        File::open(folder.path()).unwrap().set_modified(other).unwrap();
+                    }
+                    looks
+                },
+                |look| *look == found_at,
+            )
+        };
+        assert_eq!(looks(0, 9), 1);
+        assert_eq!(looks(2, 9), 3);
+        assert_eq!(looks(2, 2), 2, "it has been found");
+        assert_eq!(looks(99, 99), LOOKS_MAX as u64);
+    }
 
     #[test]
     fn names_that_rotated_logs_get_and_others() {
