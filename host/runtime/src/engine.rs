@@ -16,6 +16,10 @@ pub(crate) const TICK: Duration = Duration::from_millis(5);
 const POOL_SLOTS: u32 = 1000;
 /// Longest table, in elements; a Python interpreter has some 10,000.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 1 << 16;
+/// Address space of a memory, of which a guest may use [`MEMORY_BYTES_MAX`]: all that
+/// a 32-bit address can say, so that none has to be checked. Nothing of it is memory
+/// before it is used.
+const MEMORY_RESERVATION: u64 = 4 << 30;
 /// Bytes of a returned instance that are wiped by hand and not given back to
 /// the system: most policies never touch more.
 const KEEP_RESIDENT_BYTES: usize = 64 << 10;
@@ -48,7 +52,9 @@ impl Engine {
         let (engine, notice) = match wasmtime::Engine::new(&config) {
             Ok(engine) => (engine, None),
             Err(error) => {
-                config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+                config
+                    .allocation_strategy(InstanceAllocationStrategy::OnDemand)
+                    .memory_reservation(MEMORY_BYTES_MAX as u64);
                 let engine =
                     wasmtime::Engine::new(&config).map_err(|error| EngineError::Unsupported(format!("{error:#}")))?;
                 (engine, Some(Notice::NoInstancePool { reason: format!("{error:#}") }))
@@ -82,7 +88,7 @@ fn config() -> Config {
         .concurrency_support(false)
         // A guest is given one thread, and nothing that could tell the time.
         .shared_memory(false)
-        .memory_reservation(MEMORY_BYTES_MAX as u64);
+        .memory_reservation(MEMORY_RESERVATION);
     config
 }
 

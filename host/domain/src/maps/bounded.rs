@@ -21,6 +21,15 @@ struct Entry<V> {
     touched: Timestamp,
 }
 
+impl<V> Entry<V> {
+    /// Written only where that says something new: another core may have the line.
+    fn touch(&mut self, now: Timestamp) {
+        if self.touched != now {
+            self.touched = now;
+        }
+    }
+}
+
 /// A bounded map; not locked by itself.
 #[derive(Debug)]
 pub(crate) struct BoundedMap<K, V> {
@@ -49,7 +58,7 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let entry = self.entries.get_mut(key).filter(|entry| now < entry.expires)?;
-        entry.touched = now;
+        entry.touch(now);
         Some(&mut entry.value)
     }
 
@@ -64,7 +73,7 @@ impl<K: Hash + Eq, V> BoundedMap<K, V> {
         if now >= entry.expires {
             return (now, None);
         }
-        entry.touched = now;
+        entry.touch(now);
         (now, Some(&mut entry.value))
     }
 

@@ -17,9 +17,13 @@ const SPREAD: usize = 6;
 
 /// Values of `T`, one of which is responsible for any given key.
 pub(crate) struct Shards<T> {
-    shards: Box<[Mutex<T>]>,
+    shards: Box<[Apart<Mutex<T>>]>,
     hasher: RandomState,
 }
+
+/// On cache lines of its own: cores that are in neighbouring shards don't meet.
+#[repr(align(128))]
+struct Apart<T>(T);
 
 impl<T> Shards<T> {
     /// As many shards as `capacity` entries deserve; `make` gets the capacity of each.
@@ -32,30 +36,34 @@ impl<T> Shards<T> {
         let count = (capacity / ENTRIES_PER_SHARD_MIN).clamp(1, SHARDS_MAX);
         let share = capacity.div_ceil(count).max(1);
         let room = if count == 1 { share } else { share + SPREAD * share.isqrt() };
-        let shards = (0..count).map(|_| Mutex::new(make(room))).collect();
+        let shards = (0..count).map(|_| Apart(Mutex::new(make(room)))).collect();
         Self { shards, hasher: RandomState::default() }
     }
 
-    /// The index of the shard that `key` belongs to.
-    pub(crate) fn index(&self, key: &impl Hash) -> usize {
+    /// By what a key's shard is found.
+    pub(crate) fn hash(&self, key: &impl Hash) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// The index of the shard that a key of that hash belongs to.
+    pub(crate) fn index(&self, hash: u64) -> usize {
         // The high half: the maps inside go by the low bits of a hash of their own.
-        let hash = self.hasher.hash_one(key) >> 32;
-        usize::try_from(hash).unwrap_or_default() % self.shards.len()
+        usize::try_from(hash >> 32).unwrap_or_default() % self.shards.len()
     }
 
     /// The shard that `key` belongs to.
     pub(crate) fn of(&self, key: &impl Hash) -> &Mutex<T> {
-        &self.shards[self.index(key)]
+        self.at(self.index(self.hash(key)))
     }
 
     /// The shard of that index, as [`Self::index`] gives it.
     pub(crate) fn at(&self, index: usize) -> &Mutex<T> {
-        &self.shards[index]
+        &self.shards[index].0
     }
 
     /// Every shard.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Mutex<T>> {
-        self.shards.iter()
+        self.shards.iter().map(|shard| &shard.0)
     }
 }
 

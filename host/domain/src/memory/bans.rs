@@ -6,9 +6,9 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dashmap::DashMap;
 use foldhash::quality::RandomState;
 use ipnet::IpNet;
+use papaya::HashMap;
 
 use super::Recording;
 use crate::store::{Ban, By, Cause, Placed};
@@ -36,7 +36,9 @@ impl InForce {
 /// nothing while nobody is banned.
 pub(crate) struct Bans {
     capacity: usize,
-    by_network: DashMap<IpNet, InForce, RandomState>,
+    /// Read without a lock: who is refused by one core writes nothing that another
+    /// has to wait for.
+    by_network: HashMap<IpNet, InForce, RandomState>,
     widths: Widths,
     /// Writers hold this lock throughout, readers on the way of a request never take it.
     ledger: Mutex<Ledger>,
@@ -94,7 +96,7 @@ impl Bans {
     pub(crate) fn new(capacity: usize, recording: Recording) -> Self {
         Self {
             capacity: capacity.max(1),
-            by_network: DashMap::with_hasher(RandomState::default()),
+            by_network: HashMap::with_hasher(RandomState::default()),
             widths: Widths::default(),
             ledger: Mutex::new(Ledger::default()),
             recording,
@@ -124,6 +126,7 @@ impl Bans {
         // ends sorted together take a fraction of what they take one by one.
         let mut places = Vec::new();
         let mut at_once = ledger.by_end.is_empty();
+        let by_network = self.by_network.pin();
         for ban in bans.into_iter().filter(|ban| now < ban.until) {
             let cause = match &shared {
                 Some((given, shared)) if Arc::ptr_eq(given, &ban.cause) => Arc::clone(shared),
@@ -142,14 +145,14 @@ impl Bans {
             }
             let (network, place) = (ban.network, (ban.until, ban.network));
             let in_force = InForce { since: ban.since, until: ban.until, cause: Arc::clone(&ban.cause) };
-            match self.by_network.insert(network, in_force) {
+            match by_network.insert(network, in_force).cloned() {
                 None => {
                     places.push(place);
                     self.widths.add(network);
                 }
                 Some(first) => {
                     // Nobody keeps one network twice; whoever did is taken at his later word.
-                    self.by_network.insert(network, first);
+                    by_network.insert(network, first);
                     at_once = false;
                     ledger.by_end.extend(places.drain(..));
                     self.put(&mut ledger, ban, now);
@@ -165,7 +168,8 @@ impl Bans {
 
     fn put(&self, ledger: &mut Ledger, ban: Ban, now: Timestamp) -> Placed {
         let Ban { network, since, until, cause } = ban;
-        let running = self.by_network.get(&network).map(|ban| ban.until);
+        let by_network = self.by_network.pin();
+        let running = by_network.get(&network).map(|ban| ban.until);
         if let Some(end) = running {
             if now < end && end >= until {
                 return Placed { until: end, changed: false, displaced: None };
@@ -179,7 +183,7 @@ impl Bans {
         };
         ledger.by_end.insert((until, network));
         ledger.one_more(&cause.by);
-        if let Some(before) = self.by_network.insert(network, InForce { since, until, cause }) {
+        if let Some(before) = by_network.insert(network, InForce { since, until, cause }) {
             ledger.one_less(&before.cause.by);
         }
         if running.is_none() {
@@ -190,16 +194,18 @@ impl Bans {
 
     /// When the last ban that holds for `address` ends.
     pub(crate) fn until(&self, address: IpAddr, now: Timestamp) -> Option<Timestamp> {
+        let by_network = self.by_network.pin();
         self.networks_of(address)
-            .filter_map(|network| self.by_network.get(&network).map(|ban| ban.until))
+            .filter_map(|network| by_network.get(&network).map(|ban| ban.until))
             .filter(|&end| now < end)
             .max()
     }
 
     /// The bans that hold for `address`.
     pub(crate) fn on(&self, address: IpAddr, now: Timestamp) -> Vec<Ban> {
+        let by_network = self.by_network.pin();
         self.networks_of(address)
-            .filter_map(|network| self.by_network.get(&network).map(|ban| ban.clone().of(network)))
+            .filter_map(|network| by_network.get(&network).map(|ban| ban.clone().of(network)))
             .filter(|ban| now < ban.until)
             .collect()
     }
@@ -214,7 +220,8 @@ impl Bans {
         let ledger = self.ledger.lock();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let places = ledger.by_end.range((from, Bound::Unbounded)).filter(|(end, _)| now < *end);
-        let bans = places.filter_map(|(_, network)| Some(self.by_network.get(network)?.clone().of(*network)));
+        let by_network = self.by_network.pin();
+        let bans = places.filter_map(|(_, network)| Some(by_network.get(network)?.clone().of(*network)));
         bans.take(count).collect()
     }
 
@@ -223,7 +230,8 @@ impl Bans {
         let is_one = |network: &&IpNet| network.prefix_len() == network.max_prefix_len();
         let (ones, wider): (Vec<&IpNet>, Vec<&IpNet>) = networks.iter().partition(is_one);
         let mut ledger = self.ledger.lock();
-        let exact = ones.into_iter().filter_map(|one| Some((self.by_network.get(one)?.until, *one)));
+        let by_network = self.by_network.pin();
+        let exact = ones.into_iter().filter_map(|one| Some((by_network.get(one)?.until, *one)));
         let mut within: BTreeSet<(Timestamp, IpNet)> = exact.collect();
         if !wider.is_empty() {
             // One walk, however many they are: whoever bans waits meanwhile.
@@ -235,13 +243,13 @@ impl Bans {
             ledger.by_end.remove(&place);
             let (end, banned) = place;
             self.widths.remove(banned);
-            let Some((_, ban)) = self.by_network.remove(&banned) else { continue };
+            let Some(ban) = by_network.remove(&banned) else { continue };
             ledger.one_less(&ban.cause.by);
             if now < end {
                 if let Some(recorder) = &self.recording {
                     recorder.unbanned(banned);
                 }
-                lifted.push(ban.of(banned));
+                lifted.push(ban.clone().of(banned));
             }
         }
         lifted
@@ -257,8 +265,9 @@ impl Bans {
         let ledger = self.ledger.lock();
         let mut ordered = ledger.ordered.clone();
         // Few: what has ended since the last sweep.
+        let by_network = self.by_network.pin();
         for (_, network) in ledger.by_end.iter().take_while(|(end, _)| *end <= now) {
-            if let Some(ban) = self.by_network.get(network)
+            if let Some(ban) = by_network.get(network)
                 && let Some(count) = ordered.get_mut(&ban.cause.by)
             {
                 *count -= 1;
@@ -279,7 +288,7 @@ impl Bans {
     /// Removes the ban that ends soonest: expired ones come first by nature.
     fn remove_first(&self, ledger: &mut Ledger) -> Option<(IpNet, Timestamp)> {
         let (end, network) = ledger.by_end.pop_first()?;
-        if let Some((_, ban)) = self.by_network.remove(&network) {
+        if let Some(ban) = self.by_network.pin().remove(&network) {
             ledger.one_less(&ban.cause.by);
         }
         self.widths.remove(network);

@@ -16,8 +16,9 @@ use crate::verdict::{Keep, StateBytes};
 
 struct Shard {
     kept: BoundedMap<Key, Data>,
-    /// Subjects that are held now: at most one per calling thread.
-    held: SmallVec<[Subject; 2]>,
+    /// Hashes of the subjects that are held now: at most one per calling thread. Two
+    /// that share one wait for each other, as if they were the same.
+    held: SmallVec<[u64; 4]>,
     /// Callers that wait for one of them.
     waiting: usize,
     /// Live states that had to go for others, so far.
@@ -121,11 +122,12 @@ impl StatesTable {
 
 impl Table for StatesTable {
     fn hold(&self, subject: &Subject, clock: &dyn Clock, judge: &mut dyn FnMut(Timestamp, &mut dyn Held)) {
-        let index = self.states.shards.index(subject);
+        let hash = self.states.shards.hash(subject);
+        let index = self.states.shards.index(hash);
         let released = &self.states.released[index];
         let lock = self.states.shards.at(index);
         let mut shard = lock.lock();
-        while shard.held.contains(subject) {
+        while shard.held.contains(&hash) {
             shard.waiting += 1;
             shard = released.wait(shard);
             shard.waiting -= 1;
@@ -136,11 +138,12 @@ impl Table for StatesTable {
             None => (clock.now(), None),
         };
         let own = own.map(|data| data.to_bytes());
-        shard.held.push(subject.clone());
+        shard.held.push(hash);
         drop(shard);
         // Its drop commits and releases, whatever happens inside.
         let states = &*self.states;
-        let mut holding = Holding { states, lock, released, subject, formats: &self.formats, now, own, pending: None };
+        let mut holding =
+            Holding { states, lock, released, subject, hash, formats: &self.formats, now, own, pending: None };
         judge(now, &mut holding);
     }
 }
@@ -184,6 +187,7 @@ struct Holding<'a> {
     lock: &'a Mutex<Shard>,
     released: &'a Condvar,
     subject: &'a Subject,
+    hash: u64,
     formats: &'a [FormatNumber],
     now: Timestamp,
     /// What is kept under the judge's own format, read when the subject was taken.
@@ -217,7 +221,7 @@ impl Drop for Holding<'_> {
         if let Some((format, keep)) = self.pending.take() {
             shard.commit(self.states, self.subject, format, keep, self.now);
         }
-        if let Some(index) = shard.held.iter().position(|held| held == self.subject) {
+        if let Some(index) = shard.held.iter().position(|held| *held == self.hash) {
             shard.held.swap_remove(index);
         }
         let someone_waits = shard.waiting > 0;
