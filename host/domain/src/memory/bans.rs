@@ -17,6 +17,10 @@ use crate::subject::hash_network;
 use crate::sync::{AtomicU64, Mutex};
 use crate::time::Timestamp;
 
+/// Places in the map for each ban at least: in a map that is nearly full a look-up of
+/// who isn't banned, as nearly everybody, takes several times as long.
+const PLACES_EACH: usize = 2;
+
 /// Causes that are shared: bans in the same words have one among them.
 const CAUSES_SHARED_MAX: usize = 256;
 
@@ -64,6 +68,8 @@ struct Ledger {
     /// How many there are by who ordered them.
     ordered: BTreeMap<By, usize>,
     causes: Causes,
+    /// Bans that the map has places for.
+    room: usize,
 }
 
 impl Ledger {
@@ -160,6 +166,7 @@ impl Bans {
             match by_network.insert(Banned(network), in_force).cloned() {
                 None => {
                     places.push(place);
+                    self.make_room(&mut ledger, places.len());
                     self.widths.add(network);
                 }
                 Some(first) => {
@@ -175,6 +182,15 @@ impl Bans {
             ledger.by_end = places.into_iter().collect();
         } else {
             ledger.by_end.extend(places);
+        }
+    }
+
+    /// Makes places in the map for so many bans, and for as many again.
+    fn make_room(&self, ledger: &mut Ledger, bans: usize) {
+        if bans > ledger.room {
+            ledger.room = bans * 2;
+            let by_network = self.by_network.pin();
+            by_network.reserve((ledger.room * PLACES_EACH).saturating_sub(by_network.len()));
         }
     }
 
@@ -194,6 +210,7 @@ impl Bans {
             None
         };
         ledger.by_end.insert((until, network));
+        self.make_room(ledger, ledger.by_end.len());
         ledger.one_more(&cause.by);
         if let Some(before) = by_network.insert(Banned(network), InForce { since, until, cause }) {
             ledger.one_less(&before.cause.by);
