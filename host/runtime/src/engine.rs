@@ -43,25 +43,31 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// An engine with pooled instances; or, where the address space for a pool
-    /// isn't to be had, without, and a notice.
+    /// An engine with pooled instances whose addresses need no check; or, where the
+    /// address space for these isn't to be had, with checks; or without a pool, and
+    /// a notice.
     pub(crate) fn new(metered: bool) -> Result<(Self, Option<Notice>), EngineError> {
+        const RUNGS: [(bool, u64); 3] =
+            [(true, MEMORY_RESERVATION), (true, MEMORY_BYTES_MAX as u64), (false, MEMORY_BYTES_MAX as u64)];
         let mut config = config();
         config.consume_fuel(metered);
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool()));
-        let (engine, notice) = match wasmtime::Engine::new(&config) {
-            Ok(engine) => (engine, None),
-            Err(error) => {
-                config
-                    .allocation_strategy(InstanceAllocationStrategy::OnDemand)
-                    .memory_reservation(MEMORY_BYTES_MAX as u64);
-                let engine =
-                    wasmtime::Engine::new(&config).map_err(|error| EngineError::Unsupported(format!("{error:#}")))?;
-                (engine, Some(Notice::NoInstancePool { reason: format!("{error:#}") }))
+        let mut reason = String::new();
+        for (pooled, reservation) in RUNGS {
+            config.memory_reservation(reservation).allocation_strategy(if pooled {
+                InstanceAllocationStrategy::Pooling(pool())
+            } else {
+                InstanceAllocationStrategy::OnDemand
+            });
+            match wasmtime::Engine::new(&config) {
+                Ok(engine) => {
+                    start_ticker(&engine)?;
+                    let notice = (!pooled).then_some(Notice::NoInstancePool { reason });
+                    return Ok((Self { wasmtime: engine, metered }, notice));
+                }
+                Err(error) => reason = format!("{error:#}"),
             }
-        };
-        start_ticker(&engine)?;
-        Ok((Self { wasmtime: engine, metered }, notice))
+        }
+        Err(EngineError::Unsupported(reason))
     }
 
     pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
@@ -87,8 +93,7 @@ fn config() -> Config {
         // Costs half a call where it is on.
         .concurrency_support(false)
         // A guest is given one thread, and nothing that could tell the time.
-        .shared_memory(false)
-        .memory_reservation(MEMORY_RESERVATION);
+        .shared_memory(false);
     config
 }
 

@@ -9,17 +9,13 @@ use std::sync::atomic::Ordering;
 
 use foldhash::quality::RandomState;
 use ipnet::IpNet;
-use papaya::HashMap;
+use papaya::{Guard as _, HashMap, ResizeMode};
 
 use super::Recording;
 use crate::store::{Ban, By, Cause, Placed};
 use crate::subject::hash_network;
 use crate::sync::{AtomicU64, Mutex};
 use crate::time::Timestamp;
-
-/// Places in the map for each ban at least: in a map that is nearly full a look-up of
-/// who isn't banned, as nearly everybody, takes several times as long.
-const PLACES_EACH: usize = 2;
 
 /// Causes that are shared: bans in the same words have one among them.
 const CAUSES_SHARED_MAX: usize = 256;
@@ -68,8 +64,6 @@ struct Ledger {
     /// How many there are by who ordered them.
     ordered: BTreeMap<By, usize>,
     causes: Causes,
-    /// Bans that the map has places for.
-    room: usize,
 }
 
 impl Ledger {
@@ -114,7 +108,8 @@ impl Bans {
     pub(crate) fn new(capacity: usize, recording: Recording) -> Self {
         Self {
             capacity: capacity.max(1),
-            by_network: HashMap::with_hasher(RandomState::default()),
+            // All at once: as long as it goes on each look-up would be in two maps.
+            by_network: HashMap::builder().hasher(RandomState::default()).resize_mode(ResizeMode::Blocking).build(),
             widths: Widths::default(),
             ledger: Mutex::new(Ledger::default()),
             recording,
@@ -162,12 +157,16 @@ impl Bans {
                 continue;
             }
             let (network, place) = (ban.network, (ban.until, ban.network));
-            let in_force = InForce { since: ban.since, until: ban.until, cause: Arc::clone(&ban.cause) };
+            let cause = Arc::clone(&ban.cause);
+            let in_force = InForce { since: ban.since, until: ban.until, cause: Arc::clone(&cause) };
             match by_network.insert(Banned(network), in_force).cloned() {
                 None => {
                     places.push(place);
-                    self.make_room(&mut ledger, places.len());
+                    if places.len().is_power_of_two() {
+                        self.make_room(places.len());
+                    }
                     self.widths.add(network);
+                    ledger.one_more(&cause.by);
                 }
                 Some(first) => {
                     // Nobody keeps one network twice; whoever did is taken at his later word.
@@ -185,13 +184,14 @@ impl Bans {
         }
     }
 
-    /// Makes places in the map for so many bans, and for as many again.
-    fn make_room(&self, ledger: &mut Ledger, bans: usize) {
-        if bans > ledger.room {
-            ledger.room = bans * 2;
-            let by_network = self.by_network.pin();
-            by_network.reserve((ledger.room * PLACES_EACH).saturating_sub(by_network.len()));
-        }
+    /// Makes places in the map for so many bans more, if there are none. In a map that
+    /// is nearly full a look-up of who isn't banned, as nearly everybody, takes several
+    /// times as long.
+    fn make_room(&self, more: usize) {
+        let guard = self.by_network.guard();
+        self.by_network.reserve(more, &guard);
+        // Else the map as it was would stay until this thread has replaced many.
+        guard.flush();
     }
 
     fn put(&self, ledger: &mut Ledger, ban: Ban, now: Timestamp) -> Placed {
@@ -210,7 +210,7 @@ impl Bans {
             None
         };
         ledger.by_end.insert((until, network));
-        self.make_room(ledger, ledger.by_end.len());
+        self.make_room(ledger.by_end.len());
         ledger.one_more(&cause.by);
         if let Some(before) = by_network.insert(Banned(network), InForce { since, until, cause }) {
             ledger.one_less(&before.cause.by);
@@ -259,8 +259,7 @@ impl Bans {
         let is_one = |network: &&IpNet| network.prefix_len() == network.max_prefix_len();
         let (ones, wider): (Vec<&IpNet>, Vec<&IpNet>) = networks.iter().partition(is_one);
         let mut ledger = self.ledger.lock();
-        let by_network = self.by_network.pin();
-        let exact = ones.into_iter().filter_map(|one| Some((by_network.get(&Banned(*one))?.until, *one)));
+        let exact = ones.into_iter().filter_map(|one| Some((self.by_network.pin().get(&Banned(*one))?.until, *one)));
         let mut within: BTreeSet<(Timestamp, IpNet)> = exact.collect();
         if !wider.is_empty() {
             // One walk, however many they are: whoever bans waits meanwhile.
@@ -272,6 +271,7 @@ impl Bans {
             ledger.by_end.remove(&place);
             let (end, banned) = place;
             self.widths.remove(banned);
+            let by_network = self.by_network.pin();
             let Some(ban) = by_network.remove(&Banned(banned)) else { continue };
             ledger.one_less(&ban.cause.by);
             if now < end {
@@ -476,6 +476,18 @@ mod tests {
         );
         assert_eq!(counted(49), [(false, 1), (true, 1)]);
         assert_eq!(counted(50), [(false, 1)]);
+        // Into an empty ledger they come another way, and count as well.
+        let bans = Bans::new(9, None);
+        let ban =
+            |network: &str, end| Ban { network: net(network), since: at(0), until: at(end), cause: by("ban").into() };
+        let twice = ban("192.0.2.3/32", 30);
+        bans.restore([ban("192.0.2.1/32", 10), ban("192.0.2.2/32", 20), twice.clone(), twice], at(1));
+        let counted = |now| bans.by_order(at(now)).into_iter().map(|(_, count)| count).collect::<Vec<_>>();
+        assert_eq!(counted(1), [3]);
+        bans.place(net("192.0.2.4/32"), at(40), at(2), &by("ban"));
+        assert_eq!((counted(2), counted(20), counted(30)), (vec![4], vec![2], vec![1]));
+        bans.sweep(at(20));
+        assert_eq!((counted(20), counted(30), counted(40)), (vec![2], vec![1], vec![]));
     }
 
     #[test]

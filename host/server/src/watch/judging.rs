@@ -46,7 +46,7 @@ impl Now {
         // A millisecond less would put a line of the second in which a ban ended
         // before its end.
         if wall.since(gate).max(gate.since(wall)) < APART_MIN {
-            return at;
+            return at.min(gate);
         }
         let age_ms = u64::try_from(wall.since(at).as_millis()).unwrap_or(u64::MAX);
         Timestamp::from_millis(gate.as_millis().saturating_sub(age_ms))
@@ -203,5 +203,7 @@ mod tests {
             assert_eq!(now.on_the_gates_clock(at(58, 500)), Timestamp::from_millis(gate.as_millis() - 2000));
             assert_eq!(now.on_the_gates_clock(at(61, 0)), gate, "ahead is now");
         }
+        let now = Now { wall: at(60, 598), gate: at(60, 597) };
+        assert_eq!(now.on_the_gates_clock(at(61, 0)), at(60, 597), "ahead is now");
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! It must not know how far anything has been read, but as it is told.
 
-use std::fs::{self, File, Metadata};
-use std::os::unix::fs::MetadataExt as _;
+use std::ffi::OsString;
+use std::fs::{self, DirEntry, File, Metadata};
+use std::os::unix::fs::{DirEntryExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use super::generation::{modified, open};
 use super::place::{Reached, read_head};
@@ -72,7 +72,7 @@ pub(super) fn find(reached: &Reached, at: &Path, folders: &[PathBuf]) -> Option<
 fn look_for(reached: &Reached, folders: &[PathBuf]) -> Option<(bool, PathBuf)> {
     let is_it = |found: &Metadata| (found.dev(), found.ino()) == (reached.device, reached.inode);
     let mut copies = Vec::new();
-    for path in folders.iter().flat_map(|folder| entries(folder)) {
+    for path in folders.iter().flat_map(|folder| paths(folder)) {
         let Ok(found) = fs::metadata(&path) else { continue };
         let it = is_it(&found);
         // Of an empty file there is no copy.
@@ -93,13 +93,18 @@ fn look_for(reached: &Reached, folders: &[PathBuf]) -> Option<(bool, PathBuf)> {
 /// Looks again while names change in the folders: who renames `x.1` to `x.2` between
 /// a look at `x.2` and one at `x.1` has a file that nobody sees.
 fn steadily<T>(folders: &[PathBuf], mut look: impl FnMut() -> T, is_all: impl Fn(&T) -> bool) -> T {
-    let stamps = || -> Vec<Option<SystemTime>> {
-        folders.iter().map(|folder| fs::metadata(folder).and_then(|found| found.modified()).ok()).collect()
+    let names = || -> Vec<Vec<(u64, OsString)>> {
+        let of = |folder: &PathBuf| {
+            let mut all: Vec<_> = entries(folder).map(|entry| (entry.ino(), entry.file_name())).collect();
+            all.sort_unstable();
+            all
+        };
+        folders.iter().map(of).collect()
     };
-    let mut before = stamps();
+    let mut before = names();
     for _ in 1..LOOKS_MAX {
         let found = look();
-        let after = stamps();
+        let after = names();
         if is_all(&found) || after == before {
             return found;
         }
@@ -129,7 +134,7 @@ fn look_for_later(
 ) -> Vec<PathBuf> {
     let current = fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
     let mut found_later = Vec::new();
-    for candidate in entries(folder) {
+    for candidate in paths(folder) {
         let name = candidate.file_name().and_then(|name| name.to_str());
         if !name.is_some_and(|name| is_rotated(base, name)) {
             continue;
@@ -144,10 +149,13 @@ fn look_for_later(
     found_later.into_iter().map(|(_, path)| path).collect()
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
+fn entries(folder: &Path) -> impl Iterator<Item = DirEntry> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let entries = fs::read_dir(folder).into_iter().flatten().take(ENTRIES_MAX);
-    entries.filter_map(|entry| Some(entry.ok()?.path()))
+    fs::read_dir(folder).into_iter().flatten().take(ENTRIES_MAX).filter_map(Result::ok)
+}
+
+fn paths(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    entries(folder).map(|entry| entry.path())
 }
 
 #[cfg(test)]
@@ -159,14 +167,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let folders = [folder.path().to_owned()];
         let looks = |changes: u64, found_at: u64| {
+            let _there_already = fs::rename(folder.path().join("x.2"), folder.path().join("x.1"));
+            fs::write(folder.path().join("x.1"), "").unwrap();
             let mut looks = 0;
             steadily(
                 &folders,
                 || {
                     looks += 1;
                     if looks <= changes {
-                        let other = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(looks);
-                        File::open(folder.path()).unwrap().set_modified(other).unwrap();
+                        let (from, to) = (folder.path().join("x.1"), folder.path().join("x.2"));
+                        if looks.is_multiple_of(2) {
+                            fs::rename(to, from).unwrap()
+                        } else {
+                            fs::rename(from, to).unwrap()
+                        }
                     }
                     looks
                 },
