@@ -3,6 +3,7 @@
 mod bans;
 mod entry;
 mod states;
+mod widths;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;

@@ -43,7 +43,7 @@ pub use parse::parse_duration;
 pub use policy::{PluginLimits, PolicyConfig};
 pub use restart::restart_required;
 pub use upstream_url::{UpstreamUrl, UrlError};
-pub use watch::{WatchConfig, WatchFormat, Watched};
+pub use watch::{Begin, WatchConfig, WatchFormat, Watched};
 
 /// Largest configuration file that is read.
 pub const CONFIG_BYTES_MAX: u64 = 1 << 20;

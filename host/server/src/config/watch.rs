@@ -15,7 +15,6 @@ use portcullis_harness::logs::{Format, Parser, Pattern, PatternOptions};
 use toml::de::{DeTable, DeValue};
 
 use super::parse;
-use crate::watch::Begin;
 
 /// Most watches, each of which has a thread.
 const WATCHES_MAX: usize = 32;
@@ -23,6 +22,15 @@ const WATCHES_MAX: usize = 32;
 const NAME_BYTES_MAX: usize = 32;
 /// The name of the format that is a regular expression.
 const REGEX: &str = "regex";
+
+/// Where a log that nobody has followed before is begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// With its first line.
+    Beginning,
+    /// Behind its last one.
+    End,
+}
 
 /// One watch.
 #[derive(Clone, Debug, PartialEq, Eq)]

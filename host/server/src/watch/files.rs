@@ -7,13 +7,13 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::follow::{Begin, Followed};
+use super::follow::Followed;
 use super::generation::open;
 use super::known::Known;
 use super::place::Place;
 use super::places::Places;
 use super::siblings;
-use crate::config::Watched;
+use crate::config::{Begin, Watched};
 
 /// Logs of one watch that are followed at once; of more, those that were
 /// written to last.

@@ -18,6 +18,7 @@ use super::generation::Generation;
 use super::known::{Others, furthest};
 use super::place::{Place, Reached};
 use super::siblings;
+use crate::config::Begin;
 
 /// How long a file that was renamed is looked at after its last line: whoever
 /// writes may not know yet.
@@ -26,15 +27,6 @@ const LEFT_TIME: Duration = Duration::from_secs(10);
 const GENERATIONS_MAX: usize = 16;
 /// Files that have been read to their end and are remembered.
 const DONE_MAX: usize = 8;
-
-/// Where a log that nobody has followed before is begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Begin {
-    /// With its first line.
-    Beginning,
-    /// Behind its last one.
-    End,
-}
 
 /// Something about a log that its operator may want to hear.
 #[derive(Debug)]

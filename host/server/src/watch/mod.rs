@@ -44,7 +44,6 @@ use reading::Reading;
 pub use command::{RUN, run};
 pub use counts::{Count, Counts};
 pub use files::{LOGS_MAX, problems};
-pub use follow::Begin;
 
 /// All watches. Clones are the same; when the last is gone, they end.
 #[derive(Clone)]

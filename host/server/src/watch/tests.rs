@@ -12,11 +12,12 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::files::{LOGS_MAX, Logs};
-use super::follow::{Begin, Followed, Tiding};
+use super::follow::{Followed, Tiding};
 use super::generation::{BUFFER_BYTES, Generation};
 use super::known::Others;
 use super::place::{Place, Reached};
 use super::places::Places;
+use crate::config::Begin;
 
 /// A folder with a log that somebody writes.
 struct Written {
