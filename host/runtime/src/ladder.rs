@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam_utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
 use portcullis_domain::event::Dated;
 use portcullis_domain::{
@@ -80,16 +81,13 @@ pub struct PolicyJudge {
     reporter: Arc<dyn Reporter>,
     counters: Counters,
     times: Histogram,
-    quarantine: Apart<Mutex<Quarantine>>,
+    /// Samples are written to it, while all threads read what lies beside it in every
+    /// call.
+    quarantine: CachePadded<Mutex<Quarantine>>,
     /// Until when, in milliseconds; 0 when there is none.
     quarantined_until: AtomicU64,
     watching: AtomicBool,
 }
-
-/// On cache lines of its own: samples are written to it, while all threads read
-/// what lies beside it in every call.
-#[repr(align(128))]
-struct Apart<T>(T);
 
 impl std::fmt::Debug for PolicyJudge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -128,7 +126,7 @@ impl PolicyJudge {
             reporter,
             counters: Counters::default(),
             times: Histogram::new(JUDGE_TIMES),
-            quarantine: Apart(Mutex::new(Quarantine::default())),
+            quarantine: CachePadded::new(Mutex::new(Quarantine::default())),
             quarantined_until: AtomicU64::new(0),
             watching: AtomicBool::new(false),
         })
@@ -214,12 +212,11 @@ impl PolicyJudge {
     /// Whether the plugin keeps failing for this event's source. Looked at
     /// only after a failure somewhere.
     fn is_spared(&self, dated: &Dated<'_>) -> bool {
-        self.watching.load(Ordering::Acquire)
-            && self.quarantine.0.lock().spares(dated.at, dated.event.source().network())
+        self.watching.load(Ordering::Acquire) && self.quarantine.lock().spares(dated.at, dated.event.source().network())
     }
 
     fn record(&self, dated: &Dated<'_>, failed: bool) {
-        self.record_in(self.quarantine.0.lock(), dated, failed);
+        self.record_in(self.quarantine.lock(), dated, failed);
     }
 
     fn record_in(&self, mut quarantine: MutexGuard<'_, Quarantine>, dated: &Dated<'_>, failed: bool) {
@@ -258,7 +255,7 @@ impl PolicyJudge {
                     self.record(dated, false);
                 } else if nth.is_multiple_of(SUCCESSES_SAMPLED)
                     // A sample isn't worth waiting for another thread's.
-                    && let Some(quarantine) = self.quarantine.0.try_lock()
+                    && let Some(quarantine) = self.quarantine.try_lock()
                 {
                     self.record_in(quarantine, dated, false);
                 }

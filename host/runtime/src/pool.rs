@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 
+use crossbeam_utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
 
 /// Most slots of one pool.
@@ -20,11 +21,10 @@ thread_local! {
 
 /// Slots for interchangeable things.
 pub(crate) struct Pool<T> {
-    slots: Box<[Slot<T>]>,
+    /// Threads don't share a cache line.
+    slots: Box<[CachePadded<Slot<T>>]>,
 }
 
-/// On a cache line of its own, so that threads don't share one.
-#[repr(align(128))]
 struct Slot<T> {
     calls: AtomicU64,
     thing: Mutex<Option<T>>,
@@ -37,7 +37,8 @@ impl<T> Pool<T> {
     pub(crate) fn new() -> Self {
         let threads = available_parallelism().map_or(4, usize::from);
         let slots = (threads * 2).next_power_of_two().min(SLOTS_MAX);
-        Self { slots: (0..slots).map(|_| Slot { calls: AtomicU64::new(0), thing: Mutex::new(None) }).collect() }
+        let slot = |_| CachePadded::new(Slot { calls: AtomicU64::new(0), thing: Mutex::new(None) });
+        Self { slots: (0..slots).map(slot).collect() }
     }
 
     /// Counts a call; how many this thread's slot has seen before.

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, Hash};
 
+use crossbeam_utils::CachePadded;
 use foldhash::quality::RandomState;
 
 use crate::sync::Mutex;
@@ -17,13 +18,10 @@ const SPREAD: usize = 6;
 
 /// Values of `T`, one of which is responsible for any given key.
 pub(crate) struct Shards<T> {
-    shards: Box<[Apart<Mutex<T>>]>,
+    /// Cores that are in neighbouring shards don't meet.
+    shards: Box<[CachePadded<Mutex<T>>]>,
     hasher: RandomState,
 }
-
-/// On cache lines of its own: cores that are in neighbouring shards don't meet.
-#[repr(align(128))]
-struct Apart<T>(T);
 
 impl<T> Shards<T> {
     /// As many shards as `capacity` entries deserve; `make` gets the capacity of each.
@@ -36,7 +34,7 @@ impl<T> Shards<T> {
         let count = (capacity / ENTRIES_PER_SHARD_MIN).clamp(1, SHARDS_MAX);
         let share = capacity.div_ceil(count).max(1);
         let room = if count == 1 { share } else { share + SPREAD * share.isqrt() };
-        let shards = (0..count).map(|_| Apart(Mutex::new(make(room)))).collect();
+        let shards = (0..count).map(|_| CachePadded::new(Mutex::new(make(room)))).collect();
         Self { shards, hasher: RandomState::default() }
     }
 
@@ -58,12 +56,12 @@ impl<T> Shards<T> {
 
     /// The shard of that index, as [`Self::index`] gives it.
     pub(crate) fn at(&self, index: usize) -> &Mutex<T> {
-        &self.shards[index].0
+        &self.shards[index]
     }
 
     /// Every shard.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Mutex<T>> {
-        self.shards.iter().map(|shard| &shard.0)
+        self.shards.iter().map(|shard| &**shard)
     }
 }
 

@@ -1,7 +1,6 @@
 //! The ledger of bans: looked at for every request, written seldom.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -13,22 +12,11 @@ use papaya::{Guard as _, HashMap, ResizeMode};
 use super::Recording;
 use super::widths::Widths;
 use crate::store::{Ban, By, Cause, Placed};
-use crate::subject::hash_network;
 use crate::sync::Mutex;
 use crate::time::Timestamp;
 
 /// Causes that are shared: bans in the same words have one among them.
 const CAUSES_SHARED_MAX: usize = 256;
-
-/// A network that is banned, as it is looked up: by its bits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Banned(IpNet);
-
-impl Hash for Banned {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        hash_network(&self.0, state);
-    }
-}
 
 /// A ban without its network.
 #[derive(Clone, Debug)]
@@ -50,7 +38,7 @@ pub(crate) struct Bans {
     capacity: usize,
     /// Read without a lock: who is refused by one core writes nothing that another
     /// has to wait for.
-    by_network: HashMap<Banned, InForce, RandomState>,
+    by_network: HashMap<IpNet, InForce, RandomState>,
     widths: Widths,
     /// Writers hold this lock throughout, readers on the way of a request never take it.
     ledger: Mutex<Ledger>,
@@ -159,7 +147,7 @@ impl Bans {
             let (network, place) = (ban.network, (ban.until, ban.network));
             let cause = Arc::clone(&ban.cause);
             let in_force = InForce { since: ban.since, until: ban.until, cause: Arc::clone(&cause) };
-            match by_network.insert(Banned(network), in_force).cloned() {
+            match by_network.insert(network, in_force).cloned() {
                 None => {
                     places.push(place);
                     if places.len().is_power_of_two() {
@@ -170,7 +158,7 @@ impl Bans {
                 }
                 Some(first) => {
                     // Nobody keeps one network twice; whoever did is taken at his later word.
-                    by_network.insert(Banned(network), first);
+                    by_network.insert(network, first);
                     at_once = false;
                     ledger.by_end.extend(places.drain(..));
                     self.put(&mut ledger, ban, now);
@@ -197,7 +185,7 @@ impl Bans {
     fn put(&self, ledger: &mut Ledger, ban: Ban, now: Timestamp) -> Placed {
         let Ban { network, since, until, cause } = ban;
         let by_network = self.by_network.pin();
-        let running = by_network.get(&Banned(network)).map(|ban| ban.until);
+        let running = by_network.get(&network).map(|ban| ban.until);
         if let Some(end) = running {
             if now < end && end >= until {
                 return Placed { until: end, changed: false, displaced: None };
@@ -212,7 +200,7 @@ impl Bans {
         ledger.by_end.insert((until, network));
         self.make_room(ledger.by_end.len());
         ledger.one_more(&cause.by);
-        if let Some(before) = by_network.insert(Banned(network), InForce { since, until, cause }) {
+        if let Some(before) = by_network.insert(network, InForce { since, until, cause }) {
             ledger.one_less(&before.cause.by);
         }
         if running.is_none() {
@@ -225,7 +213,7 @@ impl Bans {
     pub(crate) fn until(&self, address: IpAddr, now: Timestamp) -> Option<Timestamp> {
         let by_network = self.by_network.pin();
         self.networks_of(address)
-            .filter_map(|network| by_network.get(&Banned(network)).map(|ban| ban.until))
+            .filter_map(|network| by_network.get(&network).map(|ban| ban.until))
             .filter(|&end| now < end)
             .max()
     }
@@ -234,7 +222,7 @@ impl Bans {
     pub(crate) fn on(&self, address: IpAddr, now: Timestamp) -> Vec<Ban> {
         let by_network = self.by_network.pin();
         self.networks_of(address)
-            .filter_map(|network| by_network.get(&Banned(network)).map(|ban| ban.clone().of(network)))
+            .filter_map(|network| by_network.get(&network).map(|ban| ban.clone().of(network)))
             .filter(|ban| now < ban.until)
             .collect()
     }
@@ -250,7 +238,7 @@ impl Bans {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let places = ledger.by_end.range((from, Bound::Unbounded)).filter(|(end, _)| now < *end);
         let by_network = self.by_network.pin();
-        let bans = places.filter_map(|(_, network)| Some(by_network.get(&Banned(*network))?.clone().of(*network)));
+        let bans = places.filter_map(|(_, network)| Some(by_network.get(network)?.clone().of(*network)));
         bans.take(count).collect()
     }
 
@@ -259,7 +247,7 @@ impl Bans {
         let is_one = |network: &&IpNet| network.prefix_len() == network.max_prefix_len();
         let (ones, wider): (Vec<&IpNet>, Vec<&IpNet>) = networks.iter().partition(is_one);
         let mut ledger = self.ledger.lock();
-        let exact = ones.into_iter().filter_map(|one| Some((self.by_network.pin().get(&Banned(*one))?.until, *one)));
+        let exact = ones.into_iter().filter_map(|one| Some((self.by_network.pin().get(one)?.until, *one)));
         let mut within: BTreeSet<(Timestamp, IpNet)> = exact.collect();
         if !wider.is_empty() {
             // One walk, however many they are: whoever bans waits meanwhile.
@@ -272,7 +260,7 @@ impl Bans {
             let (end, banned) = place;
             self.widths.remove(banned);
             let by_network = self.by_network.pin();
-            let Some(ban) = by_network.remove(&Banned(banned)) else { continue };
+            let Some(ban) = by_network.remove(&banned) else { continue };
             ledger.one_less(&ban.cause.by);
             if now < end {
                 if let Some(recorder) = &self.recording {
@@ -296,7 +284,7 @@ impl Bans {
         // Few: what has ended since the last sweep.
         let by_network = self.by_network.pin();
         for (_, network) in ledger.by_end.iter().take_while(|(end, _)| *end <= now) {
-            if let Some(ban) = by_network.get(&Banned(*network))
+            if let Some(ban) = by_network.get(network)
                 && let Some(count) = ordered.get_mut(&ban.cause.by)
             {
                 *count -= 1;
@@ -317,7 +305,7 @@ impl Bans {
     /// Removes the ban that ends soonest: expired ones come first by nature.
     fn remove_first(&self, ledger: &mut Ledger) -> Option<(IpNet, Timestamp)> {
         let (end, network) = ledger.by_end.pop_first()?;
-        if let Some(ban) = self.by_network.pin().remove(&Banned(network)) {
+        if let Some(ban) = self.by_network.pin().remove(&network) {
             ledger.one_less(&ban.cause.by);
         }
         self.widths.remove(network);
